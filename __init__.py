@@ -1,0 +1,1 @@
+"""photoseek finds photos by words, on your own machine."""

@@ -1,0 +1,179 @@
+"""What the parts of photoseek hand to each other.
+
+Frozen dataclasses and Protocols only, on numpy alone: `indexer` and `search` know the towers and the
+storage through this file and nothing else, so that either side can be replaced by a test or an app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, NewType, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Picture: TypeAlias = NDArray[np.uint8]
+"""An upright sRGB picture, shape (height, width, 3)."""
+
+Embeddings: TypeAlias = NDArray[np.float32]
+"""Unit vectors, one a row, shape (n, dim): an inner product of two rows is their cosine."""
+
+EmbeddingId = NewType("EmbeddingId", int)
+"""Key of a row in `embeddings` and its id in FAISS; never used a second time."""
+
+
+class Preprocessing(Protocol):
+    """The checkpoint's own way from a decoded photo to the picture its vision tower sees.
+
+    A small picklable value (numpy and Pillow only): decode workers get a copy.
+    """
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digest of every rule; two equal digests give equal pictures."""
+        ...
+
+    @property
+    def draft_size(self) -> tuple[int, int] | None:
+        """(width, height) that a scaled decoding must not fall below, or None for full decoding only."""
+        ...
+
+    def prepare(self, image: Image.Image) -> Picture:
+        """Resize and crop an upright RGB image; the tower itself rescales and normalises."""
+        ...
+
+
+class VisionTower(Protocol):
+    """Embeds prepared pictures."""
+
+    @property
+    def dim(self) -> int: ...
+
+    def encode(self, pictures: Sequence[Picture]) -> Embeddings:
+        """Embed prepared pictures; returns float32 (n, dim) of unit length, n may be 0."""
+        ...
+
+
+class TextTower(Protocol):
+    """Embeds words."""
+
+    @property
+    def dim(self) -> int: ...
+
+    def encode(self, texts: Sequence[str]) -> Embeddings:
+        """Embed texts; returns float32 (n, dim) of unit length, n may be 0."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CameraFacts:
+    """What the camera (or a photo manager) wrote into the file; unknown stays None."""
+
+    orientation: int = 1
+    """EXIF orientation 1 to 8; anything else in the file counts as 1."""
+    taken_at: str | None = None
+    """Local time as ISO 8601 without an offset: `2022-08-22T20:30:46.023`."""
+    taken_source: str | None = None
+    """Where taken_at stands: `DateTimeOriginal`, `DateTimeDigitized`, `XMP` or `DateTime`."""
+    taken_offset_minutes: int | None = None
+    """Minutes east of UTC, where the file says so."""
+    camera_make: str | None = None
+    camera_model: str | None = None
+    lens: str | None = None
+    latitude: float | None = None
+    """Degrees, north positive."""
+    longitude: float | None = None
+    """Degrees, east positive."""
+    rating: int | None = None
+    """0 to 5; -1 is a rejected photo."""
+    title: str | None = None
+    """Title, headline or description from XMP, IPTC or EXIF."""
+    keywords: tuple[str, ...] = ()
+    """Keywords from XMP (dc:subject) and IPTC, in the file's order, none twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeJob:
+    """One photo for a decode worker."""
+
+    key: int
+    """The caller's number for the photo; comes back with the answer."""
+    path: bytes
+    """Absolute path as the file system gives it (`os.fsencode`); empty when `data` is given."""
+    data: bytes | None = None
+    """The photo itself, for pictures that are not files."""
+    known: frozenset[bytes] = frozenset()
+    """SHA-256 digests of contents that need no decoding: such a file is only hashed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRead:
+    """A photo read once: its digest, facts and prepared picture come from the same bytes."""
+
+    digest: bytes
+    """SHA-256 of all bytes."""
+    size: int
+    mtime_ns: int
+    """From the open file, so that a file replaced meanwhile shows; 0 for pictures without a file."""
+    format: str
+    """Lower-case name by content: jpeg, png, webp, tiff, gif, bmp, avif, heic."""
+    width: int
+    """Pixels of the upright picture, like height."""
+    height: int
+    camera: CameraFacts
+    picture: Picture
+    picture_digest: bytes
+    """SHA-256 of the prepared picture's shape and pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoKnown:
+    """A photo whose digest was among the job's known ones; it was not decoded."""
+
+    digest: bytes
+    size: int
+    mtime_ns: int
+
+
+class Trouble(Enum):
+    """Why a photo has no embedding, as far as trying again is concerned."""
+
+    FILE = "file"
+    """The bytes are at fault: try again when they change."""
+    SURROUNDINGS = "surroundings"
+    """Permission, I/O, time-out, killed worker: try again at every run."""
+    SKIPPED = "skipped"
+    """A rule leaves this picture out: no reader for the format, bytes not on this machine."""
+    NO_PICTURE = "no picture"
+    """Neither name nor content is a picture: the file is ignored."""
+    VANISHED = "vanished"
+    """The file is gone since the scan saw it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFailure:
+    """A photo that could not be read: a value, not an exception, since the run goes on."""
+
+    trouble: Trouble
+    reason: str
+    """One line for a person; never contains a line break."""
+    digest: bytes | None = None
+    """SHA-256 of the bytes, where they could be read."""
+
+
+ReadResult: TypeAlias = PhotoRead | PhotoKnown | ReadFailure
+
+
+class PhotoReader(Protocol):
+    """Reads photos in worker processes."""
+
+    def read(self, jobs: Iterable[DecodeJob]) -> Iterator[tuple[DecodeJob, ReadResult]]:
+        """Answer every job once, in the order that answers come; pulls jobs lazily."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""The recipe of the built-in checkpoint: data, teachers, towers, training, export. Not part of the wheel."""
