@@ -177,3 +177,146 @@ class PhotoReader(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder whose photos belong to the library, or the place of pictures that an app added."""
+
+    id: int
+    path: bytes
+    kind: str
+    """`folder` or `app`."""
+    online: bool
+    scanned_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """What the catalog knows of one file, as far as a scan needs it."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    state: str
+    """`indexed`, `failed`, `skipped` or `ignored`."""
+    missing: bool
+    trouble: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """A file to be read, or a picture that an app hands over."""
+
+    root_id: int
+    folder: bytes
+    name: bytes
+    size: int
+    mtime_ns: int
+    file_id: int | None = None
+    """The file's row, where it has one (changed, or tried again)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One item with what came of it, ready to be stored."""
+
+    item: WorkItem
+    result: ReadResult
+    vector: NDArray[np.float32] | None = None
+    """Shape (dim,), unit length; None when the picture has an embedding already."""
+
+
+class Recorded(Enum):
+    """What storing an outcome did to its file."""
+
+    INDEXED = "indexed"
+    MOVED = "moved"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    IGNORED = "ignored"
+    VANISHED = "vanished"
+
+
+class FileStore(Protocol):
+    """What the indexer needs from storage."""
+
+    def known_folders(self, root_id: int, under: bytes) -> set[bytes]:
+        """Folders at or below `under` (relative; empty for the whole root) that hold known files."""
+        ...
+
+    def known_files(self, root_id: int, folder: bytes) -> dict[bytes, KnownFile]:
+        """Known files directly in a folder, by name."""
+        ...
+
+    def known_stats(self, root_id: int) -> set[tuple[int, int]]:
+        """(size, mtime_ns) of every file of the root that is not missing."""
+        ...
+
+    def apply_scan(
+        self,
+        root_id: int,
+        *,
+        missing: Sequence[int],
+        returned: Sequence[int],
+        excluded: Sequence[int],
+    ) -> None:
+        """Store, in one transaction, which file ids are gone, back, or left out by a rule now."""
+        ...
+
+    def set_root_online(self, root_id: int, online: bool) -> None: ...
+
+    def digests_of_size(self, size: int) -> frozenset[bytes]:
+        """Digests of the contents of this size that need no decoding in the active space."""
+        ...
+
+    def embedded_pictures(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Which of these picture digests have an embedding in the active space."""
+        ...
+
+    def record(self, outcomes: Sequence[Outcome]) -> list[Recorded]:
+        """Store outcomes and their vectors in one transaction: all of them or none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Embeddings that may answer a query, best first, ties by id."""
+
+    ids: NDArray[np.int64]
+    """Embedding ids, shape (n,)."""
+    scores: NDArray[np.float32]
+    """Exact cosines of the stored vectors, shape (n,)."""
+    exact: bool
+    """True when every allowed embedding was scored, false when inverted lists were probed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRow:
+    """One file that shows an embedding's picture, with what is known of its content."""
+
+    embedding_id: int
+    file_id: int
+    root_path: bytes
+    root_kind: str
+    root_online: bool
+    path: bytes
+    """Absolute path; for app pictures the app's id."""
+    missing: bool
+    size: int
+    mtime_ns: int
+    digest: bytes
+    format: str
+    width: int
+    height: int
+    camera: CameraFacts
+
+
+class VectorStore(Protocol):
+    """What a search needs from storage: candidates, vectors and rows."""
+
+    def search(
+        self, query: NDArray[np.float32], count: int, *, allowed: NDArray[np.int64] | None = None, exact: bool = False
+    ) -> Candidates: ...
+
+    def rows(self, embedding_ids: Sequence[int], *, include_missing: bool = False) -> list[PhotoRow]: ...

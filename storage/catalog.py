@@ -1,0 +1,234 @@
+"""The catalog: creating, opening, settings, roots and counts. Files, spaces and rows live in sibling modules."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from photoseek.contracts import Root
+from photoseek.errors import LibraryNotFoundError, LibraryUnreadableError, UnsupportedSchemaError, UsageError
+from photoseek.storage import schema
+from photoseek.storage.database import Database
+from photoseek.storage.masking import refresh_mask, touch_files
+from sqlalchemy.dialects.sqlite import insert
+
+CATALOG_NAME = "catalog.sqlite"
+
+
+def utc_now() -> str:
+    """Now, as ISO 8601 in UTC with seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
+class FileTrouble:
+    """A file without an embedding, and why."""
+
+    path: bytes
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Files by state; every file is counted once."""
+
+    indexed: int
+    failed: int
+    skipped: int
+    missing: int
+    offline: int
+    """How many of the indexed ones lie in a root that is offline."""
+
+
+class Catalog:
+    """The SQLite file that holds all that must not be lost.
+
+    Threads may share it. Only the holder of the library's `WriterLock` calls the methods that write.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @classmethod
+    def open(cls, folder: Path) -> Catalog:
+        """Open the catalog of the library in `folder`.
+
+        Raises:
+            LibraryNotFoundError: there is none.
+            LibraryUnreadableError: the file is no catalog, or damaged.
+            UnsupportedSchemaError: a newer photoseek wrote it.
+        """
+        path = folder / CATALOG_NAME
+        if not path.is_file():
+            raise LibraryNotFoundError(folder)
+        database = Database(path)
+        with database.reading() as connection:
+            application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        if application != schema.APPLICATION_ID:
+            database.close()
+            if application == 0 and version == 0 and path.stat().st_size == 0:
+                raise LibraryNotFoundError(folder)
+            raise LibraryUnreadableError(
+                f"{path} is not a photoseek catalog", hint="name another library with --library"
+            )
+        if version > schema.SCHEMA_VERSION:
+            database.close()
+            raise UnsupportedSchemaError(
+                f"the library {folder} has format {version}, this photoseek knows formats up to {schema.SCHEMA_VERSION}",
+                hint="use a newer photoseek",
+            )
+        return cls(database)
+
+    @classmethod
+    def create(cls, folder: Path) -> Catalog:
+        """Make an empty catalog; a half-made one of a killed process is completed."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"the library {folder} cannot be made: {error.strerror}") from error
+        database = Database(folder / CATALOG_NAME)
+        with database.writing() as connection:
+            schema.metadata.create_all(connection)
+            connection.exec_driver_sql(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+            connection.exec_driver_sql(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+            values = [{"key": "library_id", "value": uuid.uuid4().hex}, {"key": "created_at", "value": utc_now()}]
+            connection.execute(insert(schema.settings).on_conflict_do_nothing(), values)
+        return cls(database)
+
+    def close(self) -> None:
+        self.database.close()
+
+    # Settings
+
+    def setting(self, key: str) -> str | None:
+        with self.database.reading() as connection:
+            return connection.scalar(sa.select(schema.settings.c.value).where(schema.settings.c.key == key))
+
+    def set_setting(self, key: str, value: str) -> None:
+        statement = insert(schema.settings).values(key=key, value=value)
+        with self.database.writing() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+
+    # Roots
+
+    def roots(self) -> list[Root]:
+        """All roots, folders by path, the app's last."""
+        table = schema.roots
+        with self.database.reading() as connection:
+            rows = connection.execute(sa.select(table).order_by(table.c.kind.desc(), table.c.path)).all()
+        return [Root(row.id, row.path, row.kind, row.state == "online", row.scanned_at) for row in rows]
+
+    def add_root(self, path: bytes, kind: str = "folder") -> Root:
+        """The root at `path` (absolute), made if need be."""
+        with self.database.writing() as connection:
+            connection.execute(
+                insert(schema.roots).values(path=path, kind=kind, state="online").on_conflict_do_nothing()
+            )
+        return next(root for root in self.roots() if root.path == path)
+
+    def set_root_online(self, root_id: int, online: bool) -> None:
+        values: dict[str, str] = {"state": "online" if online else "offline"}
+        if online:
+            values["scanned_at"] = utc_now()
+        with self.database.writing() as connection:
+            connection.execute(sa.update(schema.roots).where(schema.roots.c.id == root_id).values(values))
+
+    def move_root(self, root_id: int, path: bytes) -> None:
+        """Say that the same folder is found at another path now."""
+        with self.database.writing() as connection:
+            taken = connection.scalar(sa.select(schema.roots.c.id).where(schema.roots.c.path == path))
+            if taken is not None and taken != root_id:
+                raise UsageError(f"{os.fsdecode(path)} is a root of this library already")
+            connection.execute(sa.update(schema.roots).where(schema.roots.c.id == root_id).values(path=path))
+
+    def remove_root(self, root_id: int) -> None:
+        """Drop the root's row; its files must have been forgotten before."""
+        with self.database.writing() as connection:
+            connection.execute(sa.delete(schema.roots).where(schema.roots.c.id == root_id))
+
+    # Counts
+
+    def counts(self) -> Counts:
+        files, roots = schema.files.c, schema.roots.c
+        statement = (
+            sa.select(files.state, files.missing, roots.state, sa.func.count())
+            .join_from(schema.files, schema.roots)
+            .group_by(files.state, files.missing, roots.state)
+        )
+        totals = dict.fromkeys(("indexed", "failed", "skipped", "missing", "offline", "ignored"), 0)
+        with self.database.reading() as connection:
+            for state, missing, root_state, number in connection.execute(statement):
+                if state == "ignored":
+                    continue
+                totals["missing" if missing else state] += number
+                if state == "indexed" and not missing and root_state == "offline":
+                    totals["offline"] += number
+        totals.pop("ignored")
+        return Counts(**totals)
+
+    def troubles(self, states: Sequence[str] = ("failed", "skipped")) -> list[FileTrouble]:
+        """Files that have no embedding, with their reasons, by path."""
+        files, roots = schema.files.c, schema.roots.c
+        statement = (
+            sa.select(roots.path, roots.kind, files.folder, files.name, files.state, files.reason)
+            .join_from(schema.files, schema.roots)
+            .where(files.state.in_(states), files.missing == 0)
+            .order_by(roots.path, files.folder, files.name)
+        )
+        with self.database.reading() as connection:
+            rows = connection.execute(statement).all()
+        return [FileTrouble(full_path(row.path, row.folder, row.name), row.state, row.reason or "") for row in rows]
+
+    # Forgetting
+
+    def forget_files(self, file_ids: Sequence[int]) -> int:
+        """Remove files from the library, with contents, pictures and vectors that nothing else shows.
+
+        The photos themselves are not touched. Returns how many files were removed.
+        """
+        with self.database.writing() as connection:
+            touch_files(connection, file_ids)
+            connection.exec_driver_sql("DELETE FROM files WHERE id IN (SELECT file_id FROM temp.touched_files)")
+            refresh_mask(connection)
+            _prune(connection)
+        return len(file_ids)
+
+
+def full_path(root: bytes, folder: bytes, name: bytes) -> bytes:
+    """Absolute path of a file; for app pictures (root without a path) their id."""
+    return os.path.join(root, folder, name)
+
+
+def _prune(connection: sa.Connection) -> None:
+    """Drop the touched contents that no file has, then their pictures and vectors.
+
+    Vectors that the current generation still holds leave their id in `masked`, so that no search finds them.
+    """
+    gone = "SELECT content_id FROM temp.touched WHERE content_id NOT IN (SELECT content_id FROM files WHERE content_id NOT NULL)"
+    connection.exec_driver_sql(
+        "CREATE TEMP TABLE IF NOT EXISTS gone_pictures (digest BLOB PRIMARY KEY, preprocessing TEXT)"
+    )
+    connection.exec_driver_sql("DELETE FROM temp.gone_pictures")
+    connection.exec_driver_sql(
+        "INSERT OR IGNORE INTO temp.gone_pictures SELECT picture_digest, preprocessing FROM prepared"
+        f" WHERE content_digest IN (SELECT digest FROM contents WHERE id IN ({gone}))"
+    )
+    connection.exec_driver_sql(
+        f"DELETE FROM prepared WHERE content_digest IN (SELECT digest FROM contents WHERE id IN ({gone}))"
+    )
+    connection.exec_driver_sql(f"DELETE FROM contents WHERE id IN ({gone})")
+    unshown = (
+        "SELECT id FROM embeddings WHERE picture_digest IN (SELECT digest FROM temp.gone_pictures"
+        " WHERE digest NOT IN (SELECT picture_digest FROM prepared))"
+    )
+    connection.exec_driver_sql(
+        f"INSERT OR IGNORE INTO masked SELECT id, space_id FROM embeddings WHERE id IN ({unshown})"
+    )
+    connection.exec_driver_sql(f"DELETE FROM embeddings WHERE id IN ({unshown})")

@@ -1,0 +1,112 @@
+"""SQLite as photoseek wants it: durable commits, real transactions, errors in our own words."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from photoseek.errors import LibraryBusyError, LibraryError, LibraryUnreadableError, StorageFullError
+from sqlalchemy.exc import DBAPIError
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a statement waits for another process's commit; commits take milliseconds."""
+
+
+class Database:
+    """One SQLite file; safe to share between threads of a process, not across a fork.
+
+    A transaction that ends is on the disk (WAL with `synchronous = FULL`); one that does not has no effect,
+    whatever kills the process.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        self.path = path
+        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S})
+        synchronous = "FULL" if durable else "OFF"
+
+        @sa.event.listens_for(self._engine, "connect")
+        def configure(connection: sqlite3.Connection, _record: object) -> None:
+            # None: sqlite3 must not open transactions of its own, or DDL would escape a rollback.
+            connection.isolation_level = None
+            for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "foreign_keys = ON"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @sa.event.listens_for(self._engine, "begin")
+        def begin(connection: sa.Connection) -> None:
+            writing = connection.get_execution_options().get("photoseek_writing", False)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One consistent view of the database, unaffected by commits of others meanwhile."""
+        with self._mapped_errors(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction: committed as a whole when the block ends, rolled back when it raises."""
+        with self._mapped_errors(), self._engine.connect() as connection:
+            connection = connection.execution_options(photoseek_writing=True)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def raw(self) -> Iterator[sqlite3.Connection]:
+        """The driver's connection, for what SQL cannot say: online backup, integrity check."""
+        with self._mapped_errors():
+            connection = self._engine.raw_connection()
+            try:
+                driver = connection.driver_connection
+                assert isinstance(driver, sqlite3.Connection)
+                yield driver
+            finally:
+                connection.close()
+
+    def watching(self) -> sa.Connection:
+        """A connection outside any transaction, whose `PRAGMA data_version` shows the commits of all others."""
+        with self._mapped_errors():
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            return connection
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _mapped_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise self._mapped(error.orig) from error
+        except sqlite3.Error as error:
+            raise self._mapped(error) from error
+
+    def _mapped(self, error: BaseException | None) -> Exception:
+        code = getattr(error, "sqlite_errorcode", None)
+        primary = code & 0xFF if code is not None else None
+        if primary == sqlite3.SQLITE_FULL:
+            return StorageFullError(
+                f"the disk of {self.path} is full; nothing that was stored before is lost",
+                hint="free some space and run the same command again",
+            )
+        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return LibraryBusyError(self.path.parent, None)
+        if primary in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            return LibraryUnreadableError(
+                f"{self.path} is damaged or no photoseek catalog: {error}",
+                hint="restore it from a backup; the photos themselves are untouched",
+            )
+        if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
+            return LibraryUnreadableError(
+                f"{self.path} cannot be opened or written: {error}",
+                hint="the library must lie on a local disk that you may write to",
+            )
+        return LibraryError(f"the catalog {self.path} refused a statement: {error}")
+
+
+def disk_full(error: OSError) -> bool:
+    """Is this the system's way of saying that a disk or quota is exhausted?"""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

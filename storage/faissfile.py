@@ -1,0 +1,74 @@
+"""FAISS files: written through a Python stream, since FAISS's own writer hides a full disk; read mapped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from photoseek.errors import DamageError
+from photoseek.storage.durable import synced_file
+
+
+def write_index(index: faiss.Index, path: Path) -> None:
+    """Write a new file, durable on return; a full disk raises the system's OSError."""
+    with synced_file(path) as stream:
+        sink = _Sink(stream)
+        try:
+            faiss.write_index(index, faiss.PyCallbackIOWriter(sink.write))
+        except Exception:
+            if sink.error is not None:
+                raise sink.error from None
+            raise
+        if sink.error is not None:
+            raise sink.error
+
+
+class _Sink:
+    """Remembers the error that FAISS would replace by one of its own."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._stream.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def open_index(path: Path, *, mapped: bool) -> Any:
+    """Read an index; mapped ones must never be added to (FAISS aborts the process).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DamageError: FAISS cannot read it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    try:
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
+    except RuntimeError as error:
+        raise DamageError(
+            f"{path} is damaged", hint='run "photoseek verify --repair": it is rebuilt from the catalog'
+        ) from error
+
+
+def new_flat(dim: int) -> faiss.IndexScalarQuantizer:
+    """An exact index of float16 vectors, inner product; ids are positions."""
+    index = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index.train(np.zeros((1, dim), dtype=np.float32))  # float16 has nothing to learn, FAISS asks all the same
+    return index
+
+
+def flat_rows(index: faiss.IndexScalarQuantizer) -> NDArray[np.float16]:
+    """The float16 rows (n, dim) of a flat index, without a copy; valid while the index lives."""
+    size = index.ntotal * index.d * 2
+    if size == 0:
+        return np.empty((0, index.d), dtype=np.float16)
+    codes: NDArray[np.uint8] = faiss.rev_swig_ptr(index.codes.data(), size)
+    return codes.view(np.float16).reshape(index.ntotal, index.d)

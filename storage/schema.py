@@ -1,0 +1,167 @@
+"""The catalog's tables, and nothing else.
+
+`docs/on-disk-format.md` says what each column means to a reader of the file. A change here raises
+`SCHEMA_VERSION` and adds a step to `migrations`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BLOB,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x50534B31
+"""SQLite's `application_id` of a catalog ("PSK1"): tells it from any other SQLite file."""
+
+metadata = MetaData()
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+roots = Table(
+    "roots",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # Absolute path as the file system gives it; the one root of app pictures has kind 'app' and no path.
+    Column("path", BLOB, nullable=False, unique=True),
+    Column("kind", Text, CheckConstraint("kind IN ('folder', 'app')"), nullable=False),
+    Column("state", Text, CheckConstraint("state IN ('online', 'offline')"), nullable=False),
+    Column("scanned_at", Text),
+)
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", BLOB, nullable=False, unique=True),  # SHA-256 of all bytes
+    Column("size", Integer, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("orientation", Integer, nullable=False),
+    Column("taken_at", Text),
+    Column("taken_source", Text),
+    Column("taken_offset_minutes", Integer),
+    Column("camera_make", Text),
+    Column("camera_model", Text),
+    Column("lens", Text),
+    Column("latitude", Float),
+    Column("longitude", Float),
+    Column("rating", Integer),
+    Column("title", Text),
+    Column("keywords", Text),  # JSON list of strings
+    Index("contents_size", "size"),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("root_id", ForeignKey("roots.id"), nullable=False),
+    # Bytes, so that any name survives; folder is relative to the root, without slashes at its ends.
+    Column("folder", BLOB, nullable=False),
+    Column("name", BLOB, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("mtime_ns", Integer, nullable=False),
+    Column("content_id", ForeignKey("contents.id")),
+    Column("state", Text, CheckConstraint("state IN ('indexed', 'failed', 'skipped', 'ignored')"), nullable=False),
+    Column("missing", Integer, nullable=False),
+    Column("trouble", Text),
+    Column("reason", Text),
+    Column("added_at", Text, nullable=False),
+    UniqueConstraint("root_id", "folder", "name"),
+    Index("files_content", "content_id"),
+    Index("files_state", "state", "missing"),
+    sqlite_autoincrement=True,
+)
+
+prepared = Table(
+    "prepared",
+    metadata,
+    Column("content_digest", BLOB, nullable=False),
+    Column("preprocessing", Text, nullable=False),
+    Column("picture_digest", BLOB, nullable=False),
+    PrimaryKeyConstraint("content_digest", "preprocessing"),
+    Index("prepared_picture", "picture_digest"),
+    sqlite_with_rowid=False,
+)
+
+spaces = Table(
+    "spaces",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("model", Text, nullable=False),  # what the user named: builtin, a Hub name, an absolute folder
+    Column("checkpoint_digest", Text, nullable=False),
+    Column("preprocessing", Text, nullable=False),
+    Column("dim", Integer, nullable=False),
+    Column("has_text", Integer, nullable=False),
+    Column("state", Text, CheckConstraint("state IN ('active', 'building', 'retired')"), nullable=False),
+    Column("probe", BLOB, nullable=False),  # float32 vectors of the probe pictures
+    Column("created_at", Text, nullable=False),
+    UniqueConstraint("checkpoint_digest", "preprocessing"),
+)
+Index("one_active_space", spaces.c.state, unique=True, sqlite_where=spaces.c.state == "active")
+
+space_texts = Table(
+    "space_texts",
+    metadata,
+    Column("space_id", ForeignKey("spaces.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("vector", BLOB, nullable=False),  # float32
+    PrimaryKeyConstraint("space_id", "position"),
+    sqlite_with_rowid=False,
+)
+
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("id", Integer, primary_key=True),  # AUTOINCREMENT: the FAISS id, never reused
+    Column("space_id", ForeignKey("spaces.id"), nullable=False),
+    Column("picture_digest", BLOB, nullable=False),
+    Column("vector", BLOB, nullable=False),  # float16 of the unit vector
+    UniqueConstraint("space_id", "picture_digest"),
+    sqlite_autoincrement=True,
+)
+
+# Embeddings that must not be found: no visible file shows their picture (missing, excluded), or they are
+# forgotten and only a generation still holds them.
+masked = Table(
+    "masked",
+    metadata,
+    Column("embedding_id", Integer, primary_key=True),
+    Column("space_id", Integer, nullable=False),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("space_id", ForeignKey("spaces.id"), nullable=False, unique=True),  # the current one of each space
+    Column("folder", Text, nullable=False),  # relative to the library
+    Column("rows", Integer, nullable=False),
+    Column("last_embedding_id", Integer, nullable=False),
+    Column("nlist", Integer, nullable=False),  # 0: flat
+    Column("nprobe", Integer, nullable=False),
+    Column("recall", Float),  # recall@10 on the held-out half of the space's texts; NULL: flat, exact
+    Column("trained_rows", Integer, nullable=False),
+    Column("created_at", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
