@@ -30,7 +30,7 @@ EmbeddingId = NewType("EmbeddingId", int)
 class Preprocessing(Protocol):
     """The checkpoint's own way from a decoded photo to the picture its vision tower sees.
 
-    A small picklable value (numpy and Pillow only): decode workers get a copy.
+    A small value (numpy and Pillow only): decode workers make a copy of their own from `spec`.
     """
 
     @property
@@ -45,6 +45,10 @@ class Preprocessing(Protocol):
 
     def prepare(self, image: Image.Image) -> Picture:
         """Resize and crop an upright RGB image; the tower itself rescales and normalises."""
+        ...
+
+    def spec(self) -> tuple[str, dict[str, object]]:
+        """How another process makes this value: ("module:Class", keyword arguments that JSON can carry)."""
         ...
 
 
