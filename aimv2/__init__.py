@@ -1,0 +1,67 @@
+"""The model: AIMv2 checkpoints, their two towers on several engines, preprocessing, tokenizer.
+
+    from photoseek.aimv2 import open_checkpoint, load_text_tower, load_vision_tower
+
+    checkpoint = open_checkpoint("builtin")
+    queries = load_text_tower(checkpoint).encode(["a red car"])
+    photos = load_vision_tower(checkpoint).encode([checkpoint.preprocessing.prepare(image)])
+    scores = queries @ photos.T
+
+Importing this package loads nothing heavy: each name below comes with its module at first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from photoseek.aimv2.checkpoint import Checkpoint
+    from photoseek.aimv2.choice import load_text_tower, load_vision_tower
+    from photoseek.aimv2.models import (
+        PUBLISHED,
+        PublishedModel,
+        default_checkpoint,
+        list_models,
+        models_folder,
+        open_checkpoint,
+    )
+    from photoseek.aimv2.preprocessing import Preprocessing
+
+_HOMES = {
+    "Checkpoint": "checkpoint",
+    "load_text_tower": "choice",
+    "load_vision_tower": "choice",
+    "PUBLISHED": "models",
+    "PublishedModel": "models",
+    "default_checkpoint": "models",
+    "list_models": "models",
+    "models_folder": "models",
+    "open_checkpoint": "models",
+    "Preprocessing": "preprocessing",
+}
+
+__all__ = [
+    "PUBLISHED",
+    "Checkpoint",
+    "Preprocessing",
+    "PublishedModel",
+    "default_checkpoint",
+    "list_models",
+    "load_text_tower",
+    "load_vision_tower",
+    "models_folder",
+    "open_checkpoint",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,148 @@
+"""Which engine computes a tower, where, and how precisely.
+
+`auto` means: the accelerator that torch offers if the caller names one; on a CPU, NumPy for words (nothing to
+import or compile) and OpenVINO for pictures where it is installed, NumPy otherwise. Precision is float32 unless
+a trial on this machine has shown that a shorter type is faster and finds the same photos.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Literal
+
+from photoseek.aimv2.checkpoint import Checkpoint
+from photoseek.aimv2.towers import EngineTextTower, EngineVisionTower, TextEngine, VisionEngine
+from photoseek.errors import CheckpointError, MissingExtraError, NoTextTowerError, UsageError
+
+EngineName = Literal["auto", "numpy", "openvino", "torch"]
+PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
+
+ENGINES = ("auto", "numpy", "openvino", "torch")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+def load_vision_tower(
+    checkpoint: Checkpoint,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    engine: str = "auto",
+    threads: int | None = None,
+) -> EngineVisionTower:
+    """Load the vision tower and its projection; the text tower's tensors are not read.
+
+    Args:
+        device: "auto" or "cpu", or what torch calls an accelerator ("cuda", "cuda:1", "mps").
+        precision: "auto", "float32", "bfloat16" or "float16".
+        engine: "auto", "openvino", "numpy" or "torch".
+        threads: how many the engine may use; None leaves it to the engine.
+    Raises:
+        CheckpointError: the checkpoint has no vision tower, or its weights cannot be read.
+        MissingExtraError: the engine's package is not installed.
+        UsageError: the options exclude each other.
+    """
+    if checkpoint.vision is None:
+        raise CheckpointError(f"{checkpoint.name} has no vision tower")
+    name = choose_engine(engine, device, precision, for_text=False)
+    computed: VisionEngine
+    if name == "openvino":
+        from photoseek.aimv2.openvino_engine import OpenVinoVision
+        from photoseek.aimv2.trial import remembered_precision
+
+        chosen = remembered_precision(checkpoint, name) if precision == "auto" else precision
+        computed = OpenVinoVision(checkpoint, checkpoint.vision, precision=chosen, threads=threads)
+    elif name == "torch":
+        from photoseek.aimv2.torch_engine import TorchVision
+
+        computed = TorchVision(checkpoint, device=device, precision=precision, threads=threads)
+    else:
+        from photoseek.aimv2.numpy_engine import NumpyVision
+
+        computed = NumpyVision(checkpoint, checkpoint.vision)
+    return EngineVisionTower(computed, checkpoint.vision, checkpoint.dim)
+
+
+def load_text_tower(
+    checkpoint: Checkpoint,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    engine: str = "auto",
+    threads: int | None = None,
+) -> EngineTextTower:
+    """Load the text tower, its projection and tokenizer; the vision tower's tensors are not read.
+
+    Arguments as in load_vision_tower. Words have no `auto` precision but float32: a query takes a few
+    milliseconds and its vector meets vectors of any precision.
+
+    Raises:
+        NoTextTowerError: the checkpoint has no text tower.
+        CheckpointError, MissingExtraError, UsageError: as in load_vision_tower.
+    """
+    if checkpoint.text is None:
+        raise NoTextTowerError(
+            f"{checkpoint.name} has no text tower: it finds photos by example, not by words",
+            hint='use a model with both towers ("photoseek models list")',
+        )
+    from photoseek.aimv2.tokenizer import Tokenizer
+
+    name = choose_engine(engine, device, precision, for_text=True)
+    tokenizer = Tokenizer(checkpoint.folder, context=checkpoint.text.context, end_token=checkpoint.text.end_token)
+    computed: TextEngine
+    if name == "openvino":
+        from photoseek.aimv2.openvino_engine import OpenVinoText
+
+        chosen = "float32" if precision == "auto" else precision
+        computed = OpenVinoText(checkpoint, checkpoint.text, precision=chosen, threads=threads)
+    elif name == "torch":
+        from photoseek.aimv2.torch_engine import TorchText
+
+        computed = TorchText(checkpoint, device=device, precision=precision, threads=threads)
+    else:
+        from photoseek.aimv2.numpy_engine import NumpyText
+
+        computed = NumpyText(checkpoint, checkpoint.text)
+    return EngineTextTower(computed, tokenizer, checkpoint.text, checkpoint.dim)
+
+
+def choose_engine(engine: str, device: str, precision: str, *, for_text: bool) -> str:
+    """The engine that serves these options, "numpy", "openvino" or "torch".
+
+    Raises:
+        MissingExtraError: the package that is needed is not installed.
+        UsageError: an unknown name, or options that exclude each other.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}: one of {', '.join(PRECISIONS)}")
+    on_cpu = device in ("auto", "cpu")
+    if engine == "auto":
+        if not on_cpu:
+            engine = "torch"
+        elif precision in ("auto", "float32") and (for_text or not is_installed("openvino")):
+            engine = "numpy"
+        elif precision == "float16" or not is_installed("openvino"):
+            engine = "torch"
+        else:
+            engine = "openvino"
+    if engine != "torch" and not on_cpu:
+        raise UsageError(f"the engine {engine} runs on the CPU, not on {device!r}")
+    if engine == "numpy" and precision not in ("auto", "float32"):
+        raise UsageError(f"the engine numpy computes in float32, not in {precision}")
+    if engine == "openvino" and precision == "float16":
+        raise UsageError("the engine openvino computes in float32 or bfloat16, not in float16")
+    packages = {"numpy": (), "openvino": ("openvino",), "torch": ("torch", "transformers")}
+    missing = [package for package in packages[engine] if not is_installed(package)]
+    if missing:
+        extra = "cpu" if engine == "openvino" else "torch"
+        raise MissingExtraError(
+            f"the engine {engine} needs the package {missing[0]}, which is not installed",
+            hint=f'install it with: pip install "photoseek[{extra}]"',
+        )
+    return engine
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported; does not import it."""
+    return importlib.util.find_spec(package) is not None

@@ -1,0 +1,169 @@
+"""The towers as the rest of photoseek sees them: pictures or words in, unit vectors out.
+
+A tower checks what it is given, forms batches of one shape, lets an engine compute them and scales the results
+to unit length. Which engine, device and precision is decided in `choice`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from photoseek.aimv2.sizes import TextSizes, VisionSizes
+from photoseek.aimv2.tokenizer import Tokenizer
+from photoseek.contracts import Embeddings, Picture
+from photoseek.errors import ModelError
+
+
+class VisionEngine(Protocol):
+    """Computes a vision tower and its projection."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def tokens_per_batch(self) -> int:
+        """About how many patches or words one call should bring."""
+        ...
+
+    def run(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(batch, height, width, 3) uint8 of one shape to (batch, dim), not yet of unit length."""
+        ...
+
+
+class TextEngine(Protocol):
+    """Computes a text tower and its projection; causal by its own doing, never by the caller's mask."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def tokens_per_batch(self) -> int: ...
+
+    def run(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(batch, tokens) int64 of texts of one length to (batch, dim), not yet of unit length."""
+        ...
+
+
+class Tower:
+    """What both towers tell about themselves."""
+
+    def __init__(self, engine: VisionEngine | TextEngine, dim: int) -> None:
+        self.dim = dim
+        """Width of the embeddings."""
+        self.engine = engine.name
+        """`numpy`, `openvino` or `torch`."""
+        self.device = engine.device
+        """`cpu`, or torch's name of an accelerator (`cuda`, `mps`)."""
+        self.precision = engine.precision
+        """`float32`, `bfloat16` or `float16`."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.engine}, {self.device}, {self.precision}, dim {self.dim})"
+
+
+class EngineVisionTower(Tower):
+    """A vision tower on an engine (`contracts.VisionTower`). One thread at a time."""
+
+    def __init__(self, engine: VisionEngine, sizes: VisionSizes, dim: int) -> None:
+        super().__init__(engine, dim)
+        self._engine, self._sizes = engine, sizes
+
+    def encode(self, pictures: Sequence[Picture]) -> Embeddings:
+        """Embed prepared pictures (`Preprocessing.prepare`), any number; a picture's vector does not depend
+        on the others.
+
+        Args:
+            pictures: uint8 (height, width, 3) each; of the tower's size, or for a native tower with sides
+                that are any multiples of the patch.
+        Returns:
+            float32 (n, dim) of unit length, in the order given.
+        Raises:
+            ValueError: a picture has another shape or type.
+            ModelError: the tower computed no finite vector (damaged weights, overflow in half precision).
+        """
+        by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for index, picture in enumerate(pictures):
+            self._check(picture, index)
+            by_shape[picture.shape].append(index)
+        embeddings = np.empty((len(pictures), self.dim), dtype=np.float32)
+        for shape, indices in by_shape.items():
+            patches = (shape[0] // self._sizes.patch) * (shape[1] // self._sizes.patch)
+            for part in batches(indices, self._engine.tokens_per_batch // patches):
+                embeddings[part] = self._engine.run(np.stack([pictures[index] for index in part]))
+        return unit_length(embeddings, self)
+
+    def _check(self, picture: Picture, index: int) -> None:
+        if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:
+            raise ValueError(f"picture {index} is no uint8 array of shape (height, width, 3)")
+        height, width, channels = picture.shape
+        patch, image = self._sizes.patch, self._sizes.image
+        fits = (
+            (height, width) == (image, image) if image else min(height, width) and not (height % patch or width % patch)
+        )
+        if channels != 3 or not fits:
+            wanted = f"({image}, {image}, 3)" if image else f"(height, width, 3) with sides in whole patches of {patch}"
+            raise ValueError(f"picture {index} has shape {picture.shape}, the tower takes {wanted}")
+
+
+class EngineTextTower(Tower):
+    """A text tower on an engine (`contracts.TextTower`). One thread at a time."""
+
+    def __init__(self, engine: TextEngine, tokenizer: Tokenizer, sizes: TextSizes, dim: int) -> None:
+        super().__init__(engine, dim)
+        self._engine, self._tokenizer, self._sizes = engine, tokenizer, sizes
+
+    def encode(self, texts: Sequence[str]) -> Embeddings:
+        """Embed texts, any number; a text's vector does not depend on the others.
+
+        A text longer than the context is cut, with its end token kept. Texts of one length are computed
+        together, so that nothing is ever padded.
+
+        Returns:
+            float32 (n, dim) of unit length, in the order given.
+        Raises:
+            TypeError: one string was given instead of a sequence of them.
+            ModelError: the tower computed no finite vector.
+        """
+        if isinstance(texts, str):
+            raise TypeError("encode takes a sequence of texts, not one string")
+        by_length: dict[int, list[int]] = defaultdict(list)
+        token_ids = self._tokenizer.encode(texts)
+        for index, ids in enumerate(token_ids):
+            by_length[len(ids)].append(index)
+        embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
+        for length, indices in by_length.items():
+            for part in batches(indices, self._engine.tokens_per_batch // length):
+                embeddings[part] = self._engine.run(np.array([token_ids[index] for index in part], dtype=np.int64))
+        return unit_length(embeddings, self)
+
+
+def batches(indices: list[int], size: int) -> Iterator[list[int]]:
+    """Consecutive parts of at most `size` (at least 1)."""
+    size = max(1, size)
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
+
+
+def unit_length(vectors: NDArray[np.float32], tower: Tower) -> Embeddings:
+    """Scale rows (n, dim) to length 1, so that an inner product is a cosine.
+
+    Raises:
+        ModelError: a row is zero or not finite.
+    Source: AIMv2 LiT normalises both towers (apple/ml-aim, aim-v2/aim/v2/torch/models.py).
+    """
+    lengths = np.linalg.norm(vectors, axis=1)
+    bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+    if bad.size:
+        hint = None if tower.precision == "float32" else "try precision float32"
+        raise ModelError(f"{tower} computed no finite vector for inputs {bad[:10].tolist()}", hint=hint)
+    return vectors / lengths[:, None]
