@@ -125,7 +125,8 @@ def end_positions(token_ids: NDArray[np.int64], end_token: int) -> NDArray[np.in
     is_end = token_ids == end_token
     if not is_end.any(axis=1).all():
         raise ValueError("a text lacks its end token")
-    return is_end.argmax(axis=1)
+    first: NDArray[np.int64] = is_end.argmax(axis=1)
+    return first
 
 
 def run_blocks(
@@ -168,12 +169,14 @@ def linear(x: Floats, parameters: Parameters, name: str) -> Floats:
 def rms_norm(x: Floats, weight: Floats, eps: float) -> Floats:
     """Divide by the root mean square over the last axis, times weight (Zhang and Sennrich 2019)."""
     mean_square = np.mean(np.square(x), axis=-1, keepdims=True)
-    return x * (np.float32(1) / np.sqrt(mean_square + np.float32(eps))) * weight
+    scaled: Floats = x * (np.float32(1) / np.sqrt(mean_square + np.float32(eps))) * weight
+    return scaled
 
 
 def silu(x: Floats) -> Floats:
     """x * sigmoid(x); clipped where exp would overflow, which leaves the value as it is in float32."""
-    return x / (np.float32(1) + np.exp(np.minimum(-x, np.float32(88))))
+    activated: Floats = x / (np.float32(1) + np.exp(np.minimum(-x, np.float32(88))))
+    return activated
 
 
 def attention(query: Floats, key: Floats, value: Floats, mask: Floats | None) -> tuple[Floats, Floats]:

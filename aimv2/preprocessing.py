@@ -110,8 +110,10 @@ class Preprocessing:
     def normalise(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Rescale and normalise (..., 3) uint8 to float32, bit for bit as transformers' processor does."""
         levels = (np.arange(256, dtype=np.float64) * self.rescale).astype(np.float32)[:, None]
-        table = (levels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)  # (256, 3)
-        return table[pictures, np.arange(3)]
+        mean, std = (np.array(channels, dtype=np.float32) for channels in (self.mean, self.std))
+        table: NDArray[np.float32] = (levels - mean) / std  # (256, 3)
+        normalised: NDArray[np.float32] = table[pictures, np.arange(3)]
+        return normalised
 
     def affine(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(scale, shift), each float32 (3,): pixel * scale + shift is the normalised value up to rounding."""
@@ -205,7 +207,7 @@ def _parse(config: Mapping[str, Any], image_side: int | None, patch: int) -> Pre
     if image_side is None:
         return Preprocessing("native", patch, patch, patches_max=NATIVE_PATCHES_MAX, **levels)
     size = _size(config.get("size", {"shortest_edge": image_side}))
-    crop: dict[str, int] = {}
+    crop: dict[str, Any] = {}
     if config.get("do_center_crop", True):
         height, width = _size(config.get("crop_size", {"height": image_side, "width": image_side}))
         crop = {"crop_height": height, "crop_width": width if width is not None else height}

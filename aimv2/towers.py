@@ -166,4 +166,5 @@ def unit_length(vectors: NDArray[np.float32], tower: Tower) -> Embeddings:
     if bad.size:
         hint = None if tower.precision == "float32" else "try precision float32"
         raise ModelError(f"{tower} computed no finite vector for inputs {bad[:10].tolist()}", hint=hint)
-    return vectors / lengths[:, None]
+    units: Embeddings = vectors / lengths[:, None]
+    return units
