@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NewType, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,9 +195,8 @@ class Root:
     scanned_at: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class KnownFile:
-    """What the catalog knows of one file, as far as a scan needs it."""
+class KnownFile(NamedTuple):
+    """What the catalog knows of one file, as far as a scan needs it; a tuple, since a scan makes millions."""
 
     id: int
     size: int
@@ -270,8 +269,8 @@ class FileStore(Protocol):
 
     def set_root_online(self, root_id: int, online: bool) -> None: ...
 
-    def digests_of_size(self, size: int) -> frozenset[bytes]:
-        """Digests of the contents of this size that need no decoding in the active space."""
+    def digests_of_sizes(self, sizes: Sequence[int]) -> dict[int, frozenset[bytes]]:
+        """By size, the digests of the contents that need no decoding in the active space."""
         ...
 
     def embedded_pictures(self, digests: Sequence[bytes]) -> set[bytes]:

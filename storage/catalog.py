@@ -81,7 +81,8 @@ class Catalog:
         if version > schema.SCHEMA_VERSION:
             database.close()
             raise UnsupportedSchemaError(
-                f"the library {folder} has format {version}, this photoseek knows formats up to {schema.SCHEMA_VERSION}",
+                f"the library {folder} has format {version}; this photoseek knows formats up to"
+                f" {schema.SCHEMA_VERSION}",
                 hint="use a newer photoseek",
             )
         return cls(database)
@@ -211,7 +212,10 @@ def _prune(connection: sa.Connection) -> None:
 
     Vectors that the current generation still holds leave their id in `masked`, so that no search finds them.
     """
-    gone = "SELECT content_id FROM temp.touched WHERE content_id NOT IN (SELECT content_id FROM files WHERE content_id NOT NULL)"
+    gone = (
+        "SELECT content_id FROM temp.touched t"
+        " WHERE NOT EXISTS (SELECT 1 FROM files f WHERE f.content_id = t.content_id)"
+    )
     connection.exec_driver_sql(
         "CREATE TEMP TABLE IF NOT EXISTS gone_pictures (digest BLOB PRIMARY KEY, preprocessing TEXT)"
     )

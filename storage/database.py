@@ -66,11 +66,10 @@ class Database:
             finally:
                 connection.close()
 
-    def watching(self) -> sa.Connection:
+    def watching(self) -> sqlite3.Connection:
         """A connection outside any transaction, whose `PRAGMA data_version` shows the commits of all others."""
         with self._mapped_errors():
-            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            return connection
+            return sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
 
     def close(self) -> None:
         self._engine.dispose()

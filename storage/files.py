@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ import sqlalchemy as sa
 from photoseek.contracts import (
     KnownFile,
     Outcome,
-    PhotoKnown,
     PhotoRead,
     ReadFailure,
     Recorded,
@@ -73,20 +73,23 @@ class Files:
     def set_root_online(self, root_id: int, online: bool) -> None:
         self._catalog.set_root_online(root_id, online)
 
-    def digests_of_size(self, size: int) -> frozenset[bytes]:
+    def digests_of_sizes(self, sizes: Sequence[int]) -> dict[int, frozenset[bytes]]:
         contents, prepared, embeddings = schema.contents, schema.prepared, schema.embeddings
         statement = (
-            sa.select(contents.c.digest)
+            sa.select(contents.c.size, contents.c.digest)
             .join(prepared, prepared.c.content_digest == contents.c.digest)
             .join(embeddings, embeddings.c.picture_digest == prepared.c.picture_digest)
             .where(
-                contents.c.size == size,
+                contents.c.size.in_(set(sizes)),
                 prepared.c.preprocessing == self._space.preprocessing,
                 embeddings.c.space_id == self._space.id,
             )
         )
+        found: dict[int, set[bytes]] = {}
         with self._database.reading() as connection:
-            return frozenset(connection.scalars(statement))
+            for size, digest in connection.execute(statement):
+                found.setdefault(size, set()).add(digest)
+        return {size: frozenset(digests) for size, digests in found.items()}
 
     def embedded_pictures(self, digests: Sequence[bytes]) -> set[bytes]:
         embeddings = schema.embeddings.c
@@ -134,139 +137,155 @@ class Files:
         if vectors:
             check_vectors(np.stack(vectors), self._space.dim)
         with self._database.writing() as connection:
-            touched: list[int] = []
-            recorded = [self._record_one(connection, outcome, touched) for outcome in outcomes]
+            content_ids, touched = self._store_photos(connection, outcomes)
+            recorded = self._place(connection, outcomes, content_ids, touched)
             touch_contents(connection, touched)
             refresh_mask(connection)
         return recorded
 
-    def _record_one(self, connection: sa.Connection, outcome: Outcome, touched: list[int]) -> Recorded:
-        item, result = outcome.item, outcome.result
-        if isinstance(result, ReadFailure):
-            if result.trouble is Trouble.VANISHED:
-                return Recorded.VANISHED
-            state = _STATE_OF[result.trouble]
-            self._place(connection, item, touched, state=state, trouble=result.trouble.value, reason=result.reason)
-            return Recorded(state)
-        if isinstance(result, PhotoKnown):
-            content_id = self._content_id(connection, result.digest)
-            assert content_id is not None, "a worker may only recognise digests that the catalog gave it"
-        else:
-            content_id = self._store_content(connection, result, outcome.vector)
-        moved = item.file_id is None and self._take_over_missing(connection, item, result, content_id)
-        if not moved:
-            self._place(
-                connection,
+    def _store_photos(
+        self, connection: sa.Connection, outcomes: Sequence[Outcome]
+    ) -> tuple[dict[bytes, int], list[int]]:
+        """Store contents, pictures and vectors; returns content ids by digest, and the contents that were known."""
+        digests = [outcome.result.digest for outcome in outcomes if not isinstance(outcome.result, ReadFailure)]
+        known = self._content_ids(connection, digests)
+        read = [(outcome.result, outcome.vector) for outcome in outcomes if isinstance(outcome.result, PhotoRead)]
+        photos = {photo.digest: photo for photo, _vector in read}
+        new = [_content_values(photo) for digest, photo in photos.items() if digest not in known]
+        if new:
+            connection.execute(sa.insert(schema.contents), new)
+        links = [
+            {
+                "content_digest": photo.digest,
+                "preprocessing": self._space.preprocessing,
+                "picture_digest": photo.picture_digest,
+            }
+            for photo in photos.values()
+        ]
+        if links:
+            link = insert(schema.prepared)
+            connection.execute(link.on_conflict_do_update(set_={"picture_digest": link.excluded.picture_digest}), links)
+        rows = [
+            {"space_id": self._space.id, "picture_digest": photo.picture_digest, "vector": to_blob(vector)}
+            for photo, vector in read
+            if vector is not None
+        ]
+        if rows:
+            connection.execute(insert(schema.embeddings).on_conflict_do_nothing(), rows)
+        # A new content with a new vector is visible from the start; only these may have been hidden before.
+        touched = [*known.values()]
+        content_ids = {**known, **self._content_ids(connection, list(photos.keys() - known.keys()))}
+        touched += [content_ids[photo.digest] for photo, vector in read if vector is None]
+        return content_ids, touched
+
+    def _content_ids(self, connection: sa.Connection, digests: Sequence[bytes]) -> dict[bytes, int]:
+        contents = schema.contents.c
+        statement = sa.select(contents.digest, contents.id).where(contents.digest.in_(digests))
+        return {digest: id for digest, id in connection.execute(statement)}
+
+    def _place(
+        self,
+        connection: sa.Connection,
+        outcomes: Sequence[Outcome],
+        content_ids: dict[bytes, int],
+        touched: list[int],
+    ) -> list[Recorded]:
+        """Write the files' rows: the only place that sets a state for files that were read."""
+        changed = [outcome.item.file_id for outcome in outcomes if outcome.item.file_id is not None]
+        if changed:
+            before = sa.select(_FILES.c.content_id).where(_FILES.c.id.in_(changed), _FILES.c.content_id.is_not(None))
+            touched += connection.scalars(before).all()
+        gone = self._missing_files(connection, list(content_ids.values()))
+        placed, moved, recorded = [], [], []
+        for outcome in outcomes:
+            item, result = outcome.item, outcome.result
+            if isinstance(result, ReadFailure):
+                if result.trouble is Trouble.VANISHED:
+                    recorded.append(Recorded.VANISHED)
+                    continue
+                state = _STATE_OF[result.trouble]
+                placed.append(_file_values(item, state=state, trouble=result.trouble.value, reason=result.reason))
+                recorded.append(Recorded(state))
+                continue
+            content_id = content_ids[result.digest]
+            values = _file_values(
                 item,
-                touched,
                 state="indexed",
                 content_id=content_id,
                 size=result.size,
                 mtime_ns=result.mtime_ns or item.mtime_ns,
             )
-        touched.append(content_id)
-        return Recorded.MOVED if moved else Recorded.INDEXED
-
-    def _content_id(self, connection: sa.Connection, digest: bytes) -> int | None:
-        return connection.scalar(sa.select(schema.contents.c.id).where(schema.contents.c.digest == digest))
-
-    def _store_content(self, connection: sa.Connection, photo: PhotoRead, vector: Any) -> int:
-        content_id = self._content_id(connection, photo.digest)
-        if content_id is None:
-            camera = photo.camera
-            values = {
-                "digest": photo.digest,
-                "size": photo.size,
-                "format": photo.format,
-                "width": photo.width,
-                "height": photo.height,
-                "orientation": camera.orientation,
-                "taken_at": camera.taken_at,
-                "taken_source": camera.taken_source,
-                "taken_offset_minutes": camera.taken_offset_minutes,
-                "camera_make": camera.camera_make,
-                "camera_model": camera.camera_model,
-                "lens": camera.lens,
-                "latitude": camera.latitude,
-                "longitude": camera.longitude,
-                "rating": camera.rating,
-                "title": camera.title,
-                "keywords": json.dumps(camera.keywords) if camera.keywords else None,
-            }
-            inserted = connection.execute(sa.insert(schema.contents).values(values)).inserted_primary_key
-            assert inserted is not None
-            content_id = int(inserted[0])
-        link = insert(schema.prepared).values(
-            content_digest=photo.digest,
-            preprocessing=self._space.preprocessing,
-            picture_digest=photo.picture_digest,
-        )
-        connection.execute(link.on_conflict_do_update(set_={"picture_digest": photo.picture_digest}))
-        if vector is not None:
-            row = insert(schema.embeddings).values(
-                space_id=self._space.id, picture_digest=photo.picture_digest, vector=to_blob(vector)
+            candidates = gone.get(content_id)
+            if item.file_id is None and candidates:
+                # A new path with the content of a file that went missing: the file moved, its row moves with it.
+                same_name = next((file for file in candidates if file[1] == item.name), candidates[0])
+                candidates.remove(same_name)
+                moved.append({**values, "moved_id": same_name[0]})
+                recorded.append(Recorded.MOVED)
+            else:
+                placed.append(values)
+                recorded.append(Recorded.INDEXED)
+        if moved:
+            move = sa.update(_FILES).where(_FILES.c.id == sa.bindparam("moved_id"))
+            connection.execute(move, moved)
+        if placed:
+            row = insert(_FILES)
+            kept = {name: row.excluded[name] for name in placed[0] if name not in ("root_id", "folder", "name")}
+            added_at = utc_now()
+            connection.execute(
+                row.on_conflict_do_update(index_elements=["root_id", "folder", "name"], set_=kept),
+                [{**values, "added_at": added_at} for values in placed],
             )
-            connection.execute(row.on_conflict_do_nothing())
-        return content_id
+        return recorded
 
-    def _take_over_missing(
-        self, connection: sa.Connection, item: WorkItem, result: PhotoRead | PhotoKnown, content_id: int
-    ) -> bool:
-        """A new path with the content of a file that went missing: the file moved, its row moves with it."""
-        gone = connection.scalar(
-            sa.select(_FILES.c.id)
-            .where(_FILES.c.content_id == content_id, _FILES.c.missing == 1)
-            .order_by(_FILES.c.name != item.name, _FILES.c.id)
-            .limit(1)
+    def _missing_files(
+        self, connection: sa.Connection, content_ids: Sequence[int]
+    ) -> dict[int, list[tuple[int, bytes]]]:
+        """(id, name) of missing files by content."""
+        columns = _FILES.c
+        statement = (
+            sa.select(columns.content_id, columns.id, columns.name)
+            .where(columns.content_id.in_(content_ids), columns.missing == 1)
+            .order_by(columns.id)
         )
-        if gone is None:
-            return False
-        connection.execute(
-            sa.update(_FILES)
-            .where(_FILES.c.id == gone)
-            .values(
-                root_id=item.root_id,
-                folder=item.folder,
-                name=item.name,
-                size=result.size,
-                mtime_ns=result.mtime_ns,
-                missing=0,
-                state="indexed",
-                trouble=None,
-                reason=None,
-            )
-        )
-        return True
+        found: dict[int, list[tuple[int, bytes]]] = {}
+        for content_id, id, name in connection.execute(statement):
+            found.setdefault(content_id, []).append((id, name))
+        return found
 
-    def _place(
-        self,
-        connection: sa.Connection,
-        item: WorkItem,
-        touched: list[int],
-        *,
-        state: str,
-        content_id: int | None = None,
-        size: int | None = None,
-        mtime_ns: int | None = None,
-        trouble: str | None = None,
-        reason: str | None = None,
-    ) -> None:
-        """Write the file's row: the only statement that sets a state for a file that was read."""
-        values: dict[str, Any] = {
-            "root_id": item.root_id,
-            "folder": item.folder,
-            "name": item.name,
-            "size": item.size if size is None else size,
-            "mtime_ns": item.mtime_ns if mtime_ns is None else mtime_ns,
-            "content_id": content_id,
-            "state": state,
-            "missing": 0,
-            "trouble": trouble,
-            "reason": reason,
-        }
-        if item.file_id is not None:
-            before = connection.scalar(sa.select(_FILES.c.content_id).where(_FILES.c.id == item.file_id))
-            if before is not None:
-                touched.append(before)
-        row = insert(_FILES).values(**values, added_at=utc_now())
-        connection.execute(row.on_conflict_do_update(index_elements=["root_id", "folder", "name"], set_=values))
+
+def _content_values(photo: PhotoRead) -> dict[str, Any]:
+    camera = asdict(photo.camera)
+    camera["keywords"] = json.dumps(photo.camera.keywords) if photo.camera.keywords else None
+    return {
+        "digest": photo.digest,
+        "size": photo.size,
+        "format": photo.format,
+        "width": photo.width,
+        "height": photo.height,
+        **camera,
+    }
+
+
+def _file_values(
+    item: WorkItem,
+    *,
+    state: str,
+    content_id: int | None = None,
+    size: int | None = None,
+    mtime_ns: int | None = None,
+    trouble: str | None = None,
+    reason: str | None = None,
+) -> dict[str, Any]:
+    return {
+        "root_id": item.root_id,
+        "folder": item.folder,
+        "name": item.name,
+        "size": item.size if size is None else size,
+        "mtime_ns": item.mtime_ns if mtime_ns is None else mtime_ns,
+        "content_id": content_id,
+        "state": state,
+        "missing": 0,
+        "trouble": trouble,
+        "reason": reason,
+    }

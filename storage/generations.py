@@ -229,7 +229,8 @@ class Generations:
     def _gone(self, space: Space) -> NDArray[np.int64]:
         """Ids that a generation may still hold although their vectors were forgotten."""
         statement = sa.text(
-            "SELECT embedding_id FROM masked WHERE space_id = :space AND embedding_id NOT IN (SELECT id FROM embeddings)"
+            "SELECT embedding_id FROM masked WHERE space_id = :space"
+            " AND embedding_id NOT IN (SELECT id FROM embeddings)"
         )
         with self._catalog.database.reading() as connection:
             return np.array(connection.scalars(statement, {"space": space.id}).all(), dtype=np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,6 +144,7 @@ class Snapshot:
         while candidates < REFINE_FACTOR * count:  # few steps, so that a longer list begins like a shorter one
             candidates *= 4
         parameters = faiss.SearchParametersIVF(nprobe=mapped.row.nprobe, sel=self._list_selector)
+        assert mapped.ivf is not None
         _, found = mapped.ivf.search(query[None], min(candidates, len(mapped.ids)), params=parameters)
         ids = found[0][found[0] >= 0]
         rows = flat_rows(mapped.flat)[_positions(mapped.ids, ids)]
@@ -156,7 +158,7 @@ class SnapshotSource:
         self._catalog = catalog
         self._library = library
         self._guard = threading.Lock()
-        self._watch: sa.Connection | None = None
+        self._watch: sqlite3.Connection | None = None
         self._seen: tuple[int, Snapshot] | None = None
 
     def current(self) -> Snapshot | None:
@@ -179,7 +181,7 @@ class SnapshotSource:
     def _data_version(self) -> int:
         if self._watch is None:
             self._watch = self._catalog.database.watching()
-        return int(self._watch.exec_driver_sql("PRAGMA data_version").scalar_one())
+        return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
 
     def _refresh(self, last: Snapshot | None) -> Snapshot | None:
         for _attempt in range(OPEN_ATTEMPTS):
@@ -195,7 +197,8 @@ class SnapshotSource:
                 return self._with_delta(connection, space, mapped, last)
         log.warning("the derived index of %s is missing; searching the catalog itself, which is slower", self._library)
         with self._catalog.database.reading() as connection:
-            return self._with_delta(connection, space, None, last)
+            space = _active_space(connection)
+            return self._with_delta(connection, space, None, last) if space is not None else None
 
     def _map(self, row: Generation | None, last: Snapshot | None, space: Space) -> _Mapped | None:
         if row is None:

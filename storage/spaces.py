@@ -98,7 +98,7 @@ class Spaces:
     def probe(self, space: Space) -> Embeddings:
         """Vectors of the probe pictures, as the space's first engine computed them: float32 (n, dim)."""
         with self._database.reading() as connection:
-            blob = connection.scalar(sa.select(_SPACES.c.probe).where(_SPACES.c.id == space.id))
+            blob = connection.scalars(sa.select(_SPACES.c.probe).where(_SPACES.c.id == space.id)).one()
         return np.frombuffer(blob, dtype="<f4").reshape(-1, space.dim)
 
     def text_vectors(self, space: Space) -> Embeddings:

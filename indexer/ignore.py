@@ -1,0 +1,57 @@
+"""Which folders and files a scan leaves out: the fixed rules, and the owner's `.photoseekignore` files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from pathspec import GitIgnoreSpec
+
+IGNORE_FILE = b".photoseekignore"
+
+THUMBNAIL_FOLDERS = frozenset(
+    name.encode()
+    for name in ("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__MACOSX", "Thumbs")
+)
+"""Folders in which file managers and storage boxes keep thumbnails, deleted files and their own data."""
+
+
+def hidden(name: bytes) -> bool:
+    """Hidden by its name, or one of the folders above."""
+    return name.startswith(b".") or name in THUMBNAIL_FOLDERS
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreRules:
+    """The `.photoseekignore` files from the root down to one folder; gitignore's syntax and order.
+
+    As with gitignore, a deeper file overrules a higher one, and nothing below an excluded folder comes back.
+    """
+
+    levels: tuple[tuple[str, GitIgnoreSpec], ...] = ()
+    """(folder relative to the root with a slash at its end, or empty for the root; its rules)."""
+
+    def below(self, folder: bytes, path: bytes) -> IgnoreRules:
+        """The rules that hold in `folder` (relative), whose own ignore file, if it has one, is at `path`.
+
+        Raises:
+            OSError: the file is there and cannot be read.
+        """
+        try:
+            with open(path, "rb") as stream:
+                lines = stream.read().decode("utf-8", "surrogateescape").splitlines()
+        except FileNotFoundError:
+            return self
+        prefix = os.fsdecode(folder) + "/" if folder else ""
+        return IgnoreRules((*self.levels, (prefix, GitIgnoreSpec.from_lines(lines))))
+
+    def exclude(self, path: bytes, *, folder: bool) -> bool:
+        """Is `path` (relative to the root) left out?"""
+        if not self.levels:
+            return False
+        name = os.fsdecode(path).replace(os.sep, "/") + ("/" if folder else "")
+        for prefix, rules in reversed(self.levels):
+            verdict = rules.check_file(name[len(prefix) :]).include
+            if verdict is not None:
+                return verdict
+        return False

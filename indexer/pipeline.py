@@ -1,0 +1,265 @@
+"""A run of the indexer: scan the roots, read what is new or changed, embed it, store it in small transactions."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from photoseek.contracts import (
+    DecodeJob,
+    FileStore,
+    Outcome,
+    PhotoRead,
+    PhotoReader,
+    ReadFailure,
+    ReadResult,
+    Recorded,
+    Root,
+    VisionTower,
+    WorkItem,
+)
+from photoseek.indexer.changes import RootChanges
+from photoseek.indexer.formats import NameVerdict, judge_name
+from photoseek.indexer.report import IndexReport, PhotoTrouble, Progress
+
+log = logging.getLogger(__name__)
+
+BATCH_START = 8
+BATCH_MAX = 64
+BATCH_SECONDS = 1.0
+"""The batch grows while a batch takes less than this, so that a kill costs seconds of work on any machine."""
+COMMIT_SECONDS = 5.0
+"""Results without pictures to embed (copies, failures) are stored at least this often."""
+COMMIT_ITEMS = 512
+LOOKAHEAD = 256
+"""Files whose sizes are looked up together before they are read."""
+PROGRESS_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """How to run; the defaults suit a first run and every later one."""
+
+    retry_failed: bool = False
+    dry_run: bool = False
+    batch_size: int | None = None
+    """Pictures embedded together; None finds it by itself."""
+
+
+class IndexRun:
+    """One run over some roots. Results are stored as it goes: killing it loses at most the batch in work."""
+
+    def __init__(
+        self,
+        store: FileStore,
+        *,
+        open_reader: Callable[[], PhotoReader],
+        open_tower: Callable[[], VisionTower],
+        options: IndexOptions,
+        on_progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+        on_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.report = IndexReport()
+        self._store = store
+        self._open_reader = open_reader
+        self._open_tower = open_tower
+        self._options = options
+        self._on_progress = on_progress
+        self._cancel = cancel or threading.Event()
+        self._on_commit = on_commit
+        self._roots: dict[int, bytes] = {}
+        self._progress_due = 0.0
+        self._scanned = 0
+
+    def scan(self, targets: Sequence[tuple[Root, bytes]], known_roots: Iterable[Root]) -> list[RootChanges]:
+        """Compare each (root, sub-folder or empty) with the catalog and store what became of its known files."""
+        folders = {root.path for root in known_roots if root.kind == "folder"}
+        changes = []
+        for root, under in targets:
+            if self._cancel.is_set():
+                break
+            self._roots[root.id] = root.path
+            change = RootChanges(
+                self._store,
+                root,
+                under,
+                may_be_picture=_may_be_picture,
+                retry_failed=self._options.retry_failed,
+                other_roots=frozenset(folders - {root.path}),
+                on_folder=self._count_scanned,
+            )
+            if not self._options.dry_run:
+                change.apply()
+            self._add_scan(change)
+            changes.append(change)
+        return changes
+
+    def read(self, changes: Sequence[RootChanges]) -> None:
+        """Read, embed and store everything that the scan put on the worklists."""
+        obstacles = [outcome for change in changes for outcome in change.obstacles]
+        total = sum(len(change.work) for change in changes)
+        if self._options.dry_run:
+            self.report.to_read = total
+            return
+        self._commit(obstacles)
+        if not total:
+            return
+        batch = _Batch(self._store, self._open_tower, self._options.batch_size)
+        started, done = time.monotonic(), 0
+        reader = self._open_reader()
+        try:
+            for item, result in self._results(reader, changes):
+                batch.add(item, result)
+                done += 1
+                if batch.due:
+                    self._flush(batch)
+                self._tell(Progress("index", done, total, self.report.failed, *_pace(started, done, total)))
+                if self._cancel.is_set():
+                    break
+            self._flush(batch)
+        finally:
+            reader.close()
+        self._tell(Progress("index", done, total, self.report.failed, *_pace(started, done, total)), force=True)
+        self.report.cancelled = self._cancel.is_set()
+
+    def _results(self, reader: PhotoReader, changes: Sequence[RootChanges]) -> Iterator[tuple[WorkItem, ReadResult]]:
+        waiting: dict[int, WorkItem] = {}
+
+        def jobs() -> Iterator[DecodeJob]:
+            items = (item for change in changes for item in change.work)
+            key = 0
+            while chunk := list(islice(items, LOOKAHEAD)):
+                known = self._store.digests_of_sizes([item.size for item in chunk])
+                for item in chunk:
+                    if self._cancel.is_set():
+                        return
+                    waiting[key] = item
+                    yield DecodeJob(key, self._path(item), known=known.get(item.size, frozenset()))
+                    key += 1
+
+        for job, result in reader.read(jobs()):
+            yield waiting.pop(job.key), result
+
+    def _path(self, item: WorkItem) -> bytes:
+        return os.path.join(self._roots[item.root_id], item.folder, item.name)
+
+    def _flush(self, batch: _Batch) -> None:
+        outcomes, embedded = batch.embed()
+        self._commit(outcomes)
+        self.report.embedded += embedded
+
+    def _commit(self, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
+            return
+        report = self.report
+        for outcome, recorded in zip(outcomes, self._store.record(outcomes), strict=True):
+            if recorded is Recorded.INDEXED:
+                report.indexed += 1
+            elif recorded is Recorded.MOVED:
+                report.moved += 1
+                report.unchanged += 1
+            elif recorded is Recorded.FAILED:
+                report.failed += 1
+                report.failures.append(self._trouble(outcome))
+            elif recorded is Recorded.SKIPPED:
+                report.skipped += 1
+                report.skips.append(self._trouble(outcome))
+            elif recorded is Recorded.IGNORED:
+                report.ignored += 1
+        self._on_commit()
+
+    def _trouble(self, outcome: Outcome) -> PhotoTrouble:
+        assert isinstance(outcome.result, ReadFailure)
+        trouble = PhotoTrouble(Path(os.fsdecode(self._path(outcome.item))), outcome.result.reason)
+        log.info("%s: %s", trouble.path, trouble.reason)
+        return trouble
+
+    def _add_scan(self, change: RootChanges) -> None:
+        report, found = self.report, change.report
+        if not change.available:
+            report.offline.append(Path(os.fsdecode(os.path.join(change.root.path, change.under).rstrip(b"/") or b"/")))
+            change.obstacles.clear()
+            change.work.clear()
+            return
+        for name in ("unchanged", "failed", "skipped", "ignored", "returned"):
+            setattr(report, name, getattr(report, name) + getattr(found, name))
+        report.missing += change.missing
+        report.unreadable_folders += found.unreadable_folders
+
+    def _count_scanned(self, files: int) -> None:
+        self._scanned += files
+        self._tell(Progress("scan", self._scanned))
+
+    def _tell(self, progress: Progress, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if self._on_progress is not None and (force or now >= self._progress_due):
+            self._progress_due = now + PROGRESS_SECONDS
+            self._on_progress(progress)
+
+
+class _Batch:
+    """Results on their way to storage; pictures without an embedding wait until there are enough for the tower."""
+
+    def __init__(self, store: FileStore, open_tower: Callable[[], VisionTower], size: int | None) -> None:
+        self._store = store
+        self._open_tower = open_tower
+        self._tower: VisionTower | None = None
+        self._fixed = size is not None
+        self._size = size or BATCH_START
+        self._results: list[tuple[WorkItem, ReadResult]] = []
+        self._pictures = 0
+        self._since = time.monotonic()
+
+    def add(self, item: WorkItem, result: ReadResult) -> None:
+        self._results.append((item, result))
+        self._pictures += isinstance(result, PhotoRead)
+
+    @property
+    def due(self) -> bool:
+        return (
+            self._pictures >= self._size
+            or len(self._results) >= COMMIT_ITEMS
+            or time.monotonic() - self._since >= COMMIT_SECONDS
+        )
+
+    def embed(self) -> tuple[list[Outcome], int]:
+        """Outcomes with their vectors, and how many vectors were computed; empties the batch."""
+        photos = {result.picture_digest: result for _item, result in self._results if isinstance(result, PhotoRead)}
+        known = self._store.embedded_pictures(list(photos)) if photos else set()
+        new = [digest for digest in photos if digest not in known]
+        vectors: dict[bytes, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
+        if new:
+            if self._tower is None:
+                self._tower = self._open_tower()
+            started = time.monotonic()
+            vectors = dict(zip(new, self._tower.encode([photos[digest].picture for digest in new]), strict=True))
+            if not self._fixed and time.monotonic() - started < BATCH_SECONDS:
+                self._size = min(BATCH_MAX, self._size * 2)
+        outcomes = []
+        for item, result in self._results:
+            vector = vectors.pop(result.picture_digest, None) if isinstance(result, PhotoRead) else None
+            outcomes.append(Outcome(item, result, vector))
+        self._results, self._pictures, self._since = [], 0, time.monotonic()
+        return outcomes, len(new)
+
+
+def _may_be_picture(name: bytes) -> bool:
+    """Is a file of this name worth opening? Unknown extensions are: the reader goes by content."""
+    return judge_name(name) is not NameVerdict.OTHER
+
+
+def _pace(started: float, done: int, total: int) -> tuple[float | None, float | None]:
+    """(files a second, seconds left) after `done` files; None before a figure makes sense."""
+    seconds = time.monotonic() - started
+    if done == 0 or seconds < 0.5:
+        return None, None
+    rate = done / seconds
+    return rate, (total - done) / rate
