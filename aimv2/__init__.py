@@ -26,10 +26,15 @@ if TYPE_CHECKING:
         models_folder,
         open_checkpoint,
     )
+    from photoseek.aimv2.outputs import Features, Similarity, features, similarity
     from photoseek.aimv2.preprocessing import Preprocessing
 
 _HOMES = {
     "Checkpoint": "checkpoint",
+    "Features": "outputs",
+    "Similarity": "outputs",
+    "features": "outputs",
+    "similarity": "outputs",
     "load_text_tower": "choice",
     "load_vision_tower": "choice",
     "PUBLISHED": "models",
@@ -44,14 +49,18 @@ _HOMES = {
 __all__ = [
     "PUBLISHED",
     "Checkpoint",
+    "Features",
     "Preprocessing",
     "PublishedModel",
+    "Similarity",
     "default_checkpoint",
+    "features",
     "list_models",
     "load_text_tower",
     "load_vision_tower",
     "models_folder",
     "open_checkpoint",
+    "similarity",
 ]
 
 

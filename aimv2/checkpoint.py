@@ -103,8 +103,6 @@ def read_checkpoint(folder: Path, name: str) -> Checkpoint:
             patch=vision.patch,
             where=str(folder),
         )
-    if text is not None and not _has_tokenizer(folder):
-        raise CheckpointError(f"{folder} holds no tokenizer.json, nor vocab.json and merges.txt")
     return Checkpoint(
         name=name,
         folder=folder,
@@ -115,11 +113,6 @@ def read_checkpoint(folder: Path, name: str) -> Checkpoint:
         preprocessing_rules=rules,
         logit_scale=read_logit_scale(parameters, config) if text and vision else None,
     )
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    single, *pair = (folder / name for name in TOKENIZER_FILES)
-    return single.is_file() or all(file.is_file() for file in pair)
 
 
 def _digest(folder: Path, weights: Weights) -> str:

@@ -7,15 +7,17 @@ a trial on this machine has shown that a shorter type is faster and finds the sa
 
 from __future__ import annotations
 
+import functools
 import importlib.util
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from photoseek.aimv2.checkpoint import Checkpoint
+from photoseek.aimv2.sizes import TextSizes
 from photoseek.aimv2.towers import EngineTextTower, EngineVisionTower, TextEngine, VisionEngine
 from photoseek.errors import CheckpointError, MissingExtraError, NoTextTowerError, UsageError
 
-EngineName = Literal["auto", "numpy", "openvino", "torch"]
-PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
+if TYPE_CHECKING:
+    from photoseek.aimv2.tokenizer import Tokenizer
 
 ENGINES = ("auto", "numpy", "openvino", "torch")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -84,10 +86,7 @@ def load_text_tower(
             f"{checkpoint.name} has no text tower: it finds photos by example, not by words",
             hint='use a model with both towers ("photoseek models list")',
         )
-    from photoseek.aimv2.tokenizer import Tokenizer
-
     name = choose_engine(engine, device, precision, for_text=True)
-    tokenizer = Tokenizer(checkpoint.folder, context=checkpoint.text.context, end_token=checkpoint.text.end_token)
     computed: TextEngine
     if name == "openvino":
         from photoseek.aimv2.openvino_engine import OpenVinoText
@@ -102,7 +101,20 @@ def load_text_tower(
         from photoseek.aimv2.numpy_engine import NumpyText
 
         computed = NumpyText(checkpoint, checkpoint.text)
-    return EngineTextTower(computed, tokenizer, checkpoint.text, checkpoint.dim)
+    return EngineTextTower(
+        computed, functools.partial(read_tokenizer, checkpoint, checkpoint.text), checkpoint.text, checkpoint.dim
+    )
+
+
+def read_tokenizer(checkpoint: Checkpoint, sizes: TextSizes) -> Tokenizer:
+    """The checkpoint's tokenizer.
+
+    Raises:
+        CheckpointError: it has none, or one that does not fit its text tower.
+    """
+    from photoseek.aimv2.tokenizer import Tokenizer
+
+    return Tokenizer(checkpoint.folder, context=sizes.context, end_token=sizes.end_token)
 
 
 def choose_engine(engine: str, device: str, precision: str, *, for_text: bool) -> str:

@@ -168,15 +168,15 @@ def linear(x: Floats, parameters: Parameters, name: str) -> Floats:
 
 def rms_norm(x: Floats, weight: Floats, eps: float) -> Floats:
     """Divide by the root mean square over the last axis, times weight (Zhang and Sennrich 2019)."""
-    mean_square = np.mean(np.square(x), axis=-1, keepdims=True)
-    scaled: Floats = x * (np.float32(1) / np.sqrt(mean_square + np.float32(eps))) * weight
-    return scaled
+    mean_square: Floats = np.mean(np.square(x), axis=-1, keepdims=True)
+    normed: Floats = x * (np.float32(1) / np.sqrt(mean_square + np.float32(eps)))
+    return normed * weight
 
 
 def silu(x: Floats) -> Floats:
     """x * sigmoid(x); clipped where exp would overflow, which leaves the value as it is in float32."""
-    activated: Floats = x / (np.float32(1) + np.exp(np.minimum(-x, np.float32(88))))
-    return activated
+    power: Floats = np.exp(np.minimum(-x, np.float32(88)))
+    return x / (np.float32(1) + power)
 
 
 def attention(query: Floats, key: Floats, value: Floats, mask: Floats | None) -> tuple[Floats, Floats]:

@@ -100,7 +100,8 @@ def read_text_sizes(parameters: Parameters, config: Mapping[str, Any]) -> TextSi
     fields = _part(config, "text_config")
     vocabulary, width = _matrix(parameters, tokens)
     context, _ = _matrix(parameters, "text_model.embeddings.position_embedding.weight")
-    end_token = fields.get("eos_token_id", 49407)
+    # In CLIP's format the end token is the last of the vocabulary (49407 in Apple's).
+    end_token = fields.get("eos_token_id", vocabulary - 1)
     if isinstance(end_token, list) and end_token:
         end_token = end_token[0]
     if type(end_token) is not int or not 0 <= end_token < vocabulary:

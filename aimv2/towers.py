@@ -6,16 +6,19 @@ to unit length. Which engine, device and precision is decided in `choice`.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from photoseek.aimv2.sizes import TextSizes, VisionSizes
-from photoseek.aimv2.tokenizer import Tokenizer
 from photoseek.contracts import Embeddings, Picture
 from photoseek.errors import ModelError
+
+if TYPE_CHECKING:
+    from photoseek.aimv2.tokenizer import Tokenizer
 
 
 class VisionEngine(Protocol):
@@ -118,29 +121,43 @@ class EngineVisionTower(Tower):
 class EngineTextTower(Tower):
     """A text tower on an engine (`contracts.TextTower`). One thread at a time."""
 
-    def __init__(self, engine: TextEngine, tokenizer: Tokenizer, sizes: TextSizes, dim: int) -> None:
+    def __init__(self, engine: TextEngine, make_tokenizer: Callable[[], Tokenizer], sizes: TextSizes, dim: int) -> None:
         super().__init__(engine, dim)
-        self._engine, self._tokenizer, self._sizes = engine, tokenizer, sizes
+        self._engine, self._sizes = engine, sizes
+        self._make_tokenizer = functools.cache(make_tokenizer)  # a checkpoint may lack one: see encode_ids
 
     def encode(self, texts: Sequence[str]) -> Embeddings:
         """Embed texts, any number; a text's vector does not depend on the others.
 
-        A text longer than the context is cut, with its end token kept. Texts of one length are computed
-        together, so that nothing is ever padded.
+        A text longer than the context is cut, with its end token kept.
 
         Returns:
             float32 (n, dim) of unit length, in the order given.
         Raises:
             TypeError: one string was given instead of a sequence of them.
+            CheckpointError: the checkpoint has no tokenizer that fits.
             ModelError: the tower computed no finite vector.
         """
         if isinstance(texts, str):
             raise TypeError("encode takes a sequence of texts, not one string")
+        return self.encode_ids(self._make_tokenizer().encode(texts))
+
+    def encode_ids(self, token_ids: Sequence[Sequence[int]]) -> Embeddings:
+        """Embed texts that are token ids already, start and end included; see `encode`.
+
+        Texts of one length are computed together, so that nothing is ever padded.
+
+        Raises:
+            ValueError: a text has no end token, is longer than the context, or names an unknown token.
+        """
         by_length: dict[int, list[int]] = defaultdict(list)
-        token_ids = self._tokenizer.encode(texts)
         for index, ids in enumerate(token_ids):
+            if not 0 < len(ids) <= self._sizes.context or not 0 <= min(ids) <= max(ids) < self._sizes.vocabulary:
+                raise ValueError(
+                    f"text {index} is no sequence of 1 to {self._sizes.context} tokens below {self._sizes.vocabulary}"
+                )
             by_length[len(ids)].append(index)
-        embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
+        embeddings = np.empty((len(token_ids), self.dim), dtype=np.float32)
         for length, indices in by_length.items():
             for part in batches(indices, self._engine.tokens_per_batch // length):
                 embeddings[part] = self._engine.run(np.array([token_ids[index] for index in part], dtype=np.int64))
