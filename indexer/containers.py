@@ -9,6 +9,7 @@ Sources: JFIF and EXIF 2.32 (segments), PNG 3rd edition (chunks), WebP container
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PICTURE_CHUNKS = frozenset(
     {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"sBIT"}
 )
+
+
+# The entry of an EXIF block in the item list of an AVIF or HEIC (ISO/IEC 14496-12, ItemInfoEntry version 2).
+_EXIF_ITEM = re.compile(rb"(infe\x02.{3}.{4})Exif", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,11 @@ def png_without_text(data: bytes) -> bytes:
         kept.append(whole)
         length += len(whole)
     return data if length == len(data) else b"".join(kept)
+
+
+def avif_without_exif(data: bytes) -> bytes:
+    """An AVIF whose EXIF block is not found any more: libavif and Pillow refuse the picture for a damaged one."""
+    return _EXIF_ITEM.sub(rb"\1skip", data)
 
 
 def _blocks_of_jpeg(data: bytes) -> MetadataBlocks:

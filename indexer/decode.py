@@ -17,7 +17,7 @@ from importlib import import_module
 import numpy as np
 from photoseek.contracts import CameraFacts, PhotoRead, Picture, Preprocessing, ReadFailure, Trouble
 from photoseek.indexer.colour import to_srgb
-from photoseek.indexer.containers import MetadataBlocks, metadata_blocks, png_without_text
+from photoseek.indexer.containers import MetadataBlocks, avif_without_exif, metadata_blocks, png_without_text
 from photoseek.indexer.exif import read_exif
 from photoseek.indexer.formats import SNIFF_BYTES, sniff
 from photoseek.indexer.metadata import camera_facts, orientation_of
@@ -154,7 +154,16 @@ def _open_with_pillow(data: bytes, format_name: str) -> tuple[Image.Image, Metad
     """Read the header with the one decoder of this format; no pixels yet."""
     module, class_name = _PILLOW_CLASSES[format_name]
     open_image: Callable[[io.BytesIO], Image.Image] = getattr(import_module(module), class_name)
-    image = open_image(io.BytesIO(png_without_text(data) if format_name == "png" else data))
+    match format_name:
+        case "png":
+            image = open_image(io.BytesIO(png_without_text(data)))
+        case "avif":
+            try:
+                image = open_image(io.BytesIO(data))
+            except Exception:  # of any kind, and perhaps only for the sake of the EXIF block
+                image = open_image(io.BytesIO(avif_without_exif(data)))
+        case _:
+            image = open_image(io.BytesIO(data))
     _check_size(image.size)
     if format_name == "avif":
         return image, MetadataBlocks(image.info.get("exif"), image.info.get("xmp"))
@@ -207,7 +216,13 @@ def _reason(error: Exception, format_name: str, size: int) -> str:
     label = "WebP" if format_name == "webp" else format_name.upper()
     if isinstance(error, Image.DecompressionBombError):
         return "more pixels than the limit for one photo"
-    detail = " ".join(str(error).split())[:REASON_CHARACTERS_MAX]
+    # Decoders put their own words there; other exceptions are slips on damaged bytes that tell a person nothing.
+    words = [argument for argument in error.args if isinstance(argument, str)] if _speaks(error) else []
+    detail = " ".join(" ".join(words).split())[:REASON_CHARACTERS_MAX]
     if "truncated" in detail.lower() or "end of file" in detail.lower():
         return f"the {label} is cut off: the file ends after {size:,} bytes, in the middle of the picture"
     return f"the {label} is damaged ({detail})" if detail else f"the {label} is damaged"
+
+
+def _speaks(error: Exception) -> bool:
+    return isinstance(error, (OSError, SyntaxError, ValueError, RuntimeError)) and len(error.args) < 3
