@@ -31,7 +31,7 @@ NATIVE_PATCHES_MAX = 1024
 """Most patches of a native picture, larger ones are scaled down: 448 x 448 pixels at patch 14, four times the
 work of a 224 model. transformers has no such limit and takes minutes for a 12 megapixel photo."""
 
-PANORAMA_RATIO = 8
+PANORAMA_RATIO = 64
 """Beyond this ratio of the resized sides only the middle of the photo is resized (1 x 30,000 pixels otherwise
 become 224 x 6,720,000); what is cut away lies outside the centre crop."""
 
