@@ -31,6 +31,8 @@ _PREFIXES = {
     "http://purl.org/dc/elements/1.1/": "dc",
 }
 
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
 XmpProperties = Mapping[str, tuple[str, ...]]
 """Values by `prefix:Name` with the customary prefixes; a simple property has one value, an array several,
 an alternative of languages its default first."""
@@ -42,7 +44,8 @@ class _RefusedError(Exception):
 
 def read_xmp(packet: bytes) -> XmpProperties:
     """Read the properties of an XMP packet; empty for one that is damaged, hostile or too large. Never raises."""
-    packet = packet.strip(b"\0 \t\r\n")
+    if not packet.startswith(_UTF16_MARKS):
+        packet = packet.strip(b"\0 \t\r\n")  # blocks are padded, and a zero is no XML
     if not packet or len(packet) > PACKET_BYTES_MAX:
         return {}
     collector = _Collector()
