@@ -1,1 +1,414 @@
-def main() -> None: ...
+"""The command line: the only file that prints or exits. Every command is a few calls of the public library."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from photoseek import __version__
+from photoseek.errors import PhotoseekError
+
+if TYPE_CHECKING:
+    from photoseek import IndexReport, LibraryStatus, PhotoLibrary
+
+EPILOG = """\b
+Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the library cannot be used ·
+4 another process is writing it · 5 verify found damage · 130 stopped with Ctrl-C
+"""
+
+
+class FriendlyGroup(click.Group):
+    """Turns photoseek's errors into a sentence, a hint and an exit code, once for all commands."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PhotoseekError as error:
+            shown = click.ClickException(f"{error}\n  {error.hint}" if error.hint else str(error))
+            shown.exit_code = error.exit_code
+            raise shown from error
+        except KeyboardInterrupt:
+            click.echo("\nStopped; everything done so far is kept. Run the same command again to go on.", err=True)
+            ctx.exit(130)
+
+
+def library_option(command: Callable[..., None]) -> Callable[..., None]:
+    """`--library`, which may stand before or after the command's name."""
+
+    def remember(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            ctx.find_root().meta["library"] = value
+
+    return click.option(
+        "--library",
+        metavar="PATH",
+        expose_value=False,
+        callback=remember,
+        help="The library's folder (or PHOTOSEEK_LIBRARY; default: your user data).",
+    )(command)
+
+
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Where the model runs."""
+    for option in (
+        click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps."),
+        click.option(
+            "--precision",
+            default="auto",
+            type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+            help="Precision of the vision tower.",
+        ),
+        click.option("--engine", default="auto", metavar="ENGINE", help='auto, or one that "doctor" lists.'),
+    ):
+        command = option(command)
+    return command
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+
+
+def open_library(**options: Any) -> PhotoLibrary:
+    """The library that the command line names."""
+    from photoseek.library import PhotoLibrary
+
+    return PhotoLibrary.open(click.get_current_context().find_root().meta.get("library"), **options)
+
+
+@click.group(cls=FriendlyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="photoseek")
+@click.option("-v", "--verbose", is_flag=True, help="Tell on standard error what is going on.")
+@library_option
+def cli(verbose: bool) -> None:
+    """Find your photos by words, on your own machine.
+
+    \b
+      photoseek index ~/Pictures
+      photoseek search "a red car"
+    """
+    import logging
+
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr
+    )
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, type=click.Path(), metavar="[PATH]...")
+@click.option("--model", metavar="NAME_OR_FOLDER", help="Model of a new library: auto, builtin, a name, a folder.")
+@click.option("--retry-failed", is_flag=True, help="Read broken and skipped files again, though unchanged.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--strict", is_flag=True, help="End with 1 when some photo could not be read.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Decoding processes (default: one a core).")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Photos embedded together.")
+@click.option(
+    "--ivf-from", type=click.IntRange(1), metavar="ROWS", help="Use an IVF index from this many photos on (kept)."
+)
+@engine_options
+@json_option
+@library_option
+def index(
+    paths: tuple[str, ...],
+    model: str | None,
+    retry_failed: bool,
+    dry_run: bool,
+    strict: bool,
+    workers: int | None,
+    batch_size: int | None,
+    ivf_from: int | None,
+    as_json: bool,
+    **engine: str,
+) -> None:
+    """Index folders of photos; without PATH, look again at every folder known.
+
+    Only new and changed photos are read. Photos on a drive that is away stay as they are.
+    """
+    from photoseek import IndexSettings
+    from photoseek.show import IndexView, report_json, report_lines
+
+    with open_library(model=model, **engine) as library:
+        known = library.exists
+        with IndexView() as view:
+            report = library.index(
+                [os.fsencode(path).decode(errors="surrogateescape") for path in paths] or None,
+                retry_failed=retry_failed,
+                dry_run=dry_run,
+                workers=workers,
+                batch_size=batch_size,
+                settings=IndexSettings(ivf_min_rows=ivf_from) if ivf_from else None,
+                on_progress=view,
+            )
+        if as_json:
+            click.echo(report_json(report))
+        else:
+            click.echo("\n".join(report_lines(report, dry_run=dry_run)))
+            if not known and not dry_run:
+                tell_model(library)
+    ended_badly(report, strict=strict)
+
+
+def tell_model(library: PhotoLibrary) -> None:
+    """After a first run: which model serves, and how to get a better one."""
+    status = library.status()
+    click.echo(f"Model: {status.model}.", err=True)
+    if status.model == "builtin":
+        click.echo('  It is small. "photoseek models list" shows larger ones that find more.', err=True)
+
+
+def ended_badly(report: IndexReport, *, strict: bool) -> None:
+    """Exit with 1 where the run did not do what it was asked for."""
+    nothing_reached = bool(report.offline) and not report.seen
+    if report.cancelled:
+        sys.exit(130)
+    if nothing_reached or (strict and report.failed):
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("query", required=False)
+@click.option("--like", multiple=True, type=click.Path(), metavar="PHOTO", help="Find photos like this one.")
+@click.option("--without", multiple=True, metavar="WORDS", help="Push photos of this down.")
+@click.option("--limit", default=20, type=click.IntRange(1), show_default=True, metavar="N")
+@click.option("--offset", default=0, type=click.IntRange(0), metavar="N", help="Leave out the first N.")
+@click.option("--like-weight", default=1.0, type=float, metavar="W", help="Weight of --like against the words.")
+@click.option("--missing", is_flag=True, help="Also photos whose files are gone.")
+@click.option("--exact", is_flag=True, help="Score every photo, also where the index would be faster.")
+@json_option
+@click.option("--paths", "only_paths", is_flag=True, help="Only paths, one a line.")
+@click.option("-0", "--null", is_flag=True, help="With --paths: end each with a zero byte, as xargs -0 wants it.")
+@engine_options
+@library_option
+def search(
+    query: str | None,
+    like: tuple[str, ...],
+    without: tuple[str, ...],
+    limit: int,
+    offset: int,
+    like_weight: float,
+    missing: bool,
+    exact: bool,
+    as_json: bool,
+    only_paths: bool,
+    null: bool,
+    **engine: str,
+) -> None:
+    """Find photos by words, by example, or both."""
+    from photoseek.show import match_json, match_table
+
+    if null:
+        only_paths = True
+    if as_json and only_paths:
+        raise click.UsageError("--json and --paths exclude each other")
+    with open_library(**engine) as library:
+        results = library.search(
+            query,
+            like=list(like),
+            without=list(without),
+            limit=limit,
+            offset=offset,
+            like_weight=like_weight,
+            include_missing=missing,
+            exact=exact,
+        )
+    if as_json:
+        for match in results:
+            click.echo(match_json(match))
+    elif only_paths:
+        end = b"\0" if null else b"\n"
+        for match in results:
+            if match.path is not None:
+                sys.stdout.buffer.write(os.fsencode(match.path) + end)
+        sys.stdout.buffer.flush()
+    elif results:
+        click.echo(match_table(results))
+    else:
+        click.echo("No photos found.", err=True)
+
+
+@cli.command()
+@click.argument("photo", type=click.Path())
+@click.option("--label", "labels", multiple=True, required=True, metavar="WORDS", help="A candidate; at least two.")
+@click.option("--template", default="{}", show_default=True, help='How a label is asked, as "a photo of a {}".')
+@json_option
+@engine_options
+@library_option
+def classify(photo: str, labels: tuple[str, ...], template: str, as_json: bool, **engine: str) -> None:
+    """Say which of some labels fits a photo best."""
+    from photoseek.show import shares_json, shares_lines
+
+    with open_library(**engine) as library:
+        shares = library.classify(photo, list(labels), template=template)
+    click.echo(shares_json(shares) if as_json else "\n".join(shares_lines(shares)))
+
+
+@cli.command()
+@json_option
+@library_option
+def status(as_json: bool) -> None:
+    """Show what is in the library, and what is not searchable and why."""
+    from photoseek.show import status_json, status_lines
+
+    with open_library() as library:
+        found: LibraryStatus = library.status()
+    click.echo(status_json(found) if as_json else "\n".join(status_lines(found)))
+
+
+@cli.command()
+@click.option("--repair", is_flag=True, help="Rebuild what can be rebuilt.")
+@library_option
+def verify(repair: bool) -> None:
+    """Check everything that is stored."""
+    with open_library() as library:
+        report = library.verify(repair=repair)
+    for text in report.repaired:
+        click.echo(f"Repaired: {text}")
+    for path in report.litter:
+        click.echo(f"Left over from an interrupted run, removed by the next one: {path}")
+    for text in report.problems:
+        click.echo(f"Damaged: {text}")
+    if report.problems:
+        click.echo('Run "photoseek verify --repair", then "photoseek index".', err=True)
+        sys.exit(5)
+    click.echo(f"The library is whole: {report.vectors:,} vectors checked.")
+
+
+@cli.command()
+@click.argument("target", type=click.Path())
+@library_option
+def backup(target: str) -> None:
+    """Copy the library to the new folder TARGET, at any time."""
+    with open_library() as library:
+        library.backup(target)
+    click.echo(f"Backed up to {target}")
+
+
+@cli.group()
+def roots() -> None:
+    """List, move or remove indexed folders."""
+
+
+@roots.command("list")
+@json_option
+@library_option
+def roots_list(as_json: bool) -> None:
+    """List the indexed folders."""
+    from photoseek.show import roots_json, roots_lines
+
+    with open_library() as library:
+        found = library.roots()
+    click.echo(roots_json(found) if as_json else "\n".join(roots_lines(found)))
+
+
+@roots.command("move")
+@click.argument("old", type=click.Path())
+@click.argument("new", type=click.Path())
+@library_option
+def roots_move(old: str, new: str) -> None:
+    """Say that the folder OLD is found at NEW now."""
+    with open_library() as library:
+        library.move_root(old, new)
+    click.echo(f"{old} is now {new}")
+
+
+@roots.command("remove")
+@click.argument("path", type=click.Path())
+@library_option
+def roots_remove(path: str) -> None:
+    """Forget a folder and its photos (the files stay where they are)."""
+    with open_library() as library:
+        removed = library.remove_root(path)
+    click.echo(f"Forgot {removed:,} photos; the files themselves are untouched.")
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, type=click.Path(), metavar="[PATH]...")
+@click.option("--missing", is_flag=True, help="Every photo whose file is gone.")
+@library_option
+def forget(paths: tuple[str, ...], missing: bool) -> None:
+    """Take photos or folders out of the library (the files stay where they are)."""
+    if not paths and not missing:
+        raise click.UsageError("name a PATH, or --missing")
+    with open_library() as library:
+        removed = library.forget(list(paths), missing=missing)
+    click.echo(f"Forgot {removed:,} photos; the files themselves are untouched.")
+
+
+@cli.group()
+def models() -> None:
+    """List, download or change models."""
+
+
+@models.command("list")
+def models_list() -> None:
+    """List the models on this machine and those that can be downloaded."""
+    from photoseek.show import model_lines
+
+    click.echo("\n".join(model_lines()))
+
+
+@models.command("download")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Accept the model's licence without being asked.")
+def models_download(name: str, yes: bool) -> None:
+    """Download a model: the only command that uses the network."""
+    from photoseek.aimv2.download import download_model, licence_of
+    from photoseek.show import DownloadView
+
+    click.echo(licence_of(name))
+    if not yes:
+        click.confirm("Do you accept this licence?", abort=True)
+    with DownloadView() as view:
+        folder = download_model(name, on_progress=view)
+    click.echo(f"Downloaded to {folder}. Use it with: photoseek models use {name}")
+
+
+@models.command("use")
+@click.argument("name")
+@click.option("--leave-waiting", is_flag=True, help="Switch although photos on drives that are away wait.")
+@click.option("--workers", type=click.IntRange(1), metavar="N")
+@engine_options
+@library_option
+def models_use(name: str, leave_waiting: bool, workers: int | None, **engine: str) -> None:
+    """Embed the library's photos with another model, then let it answer.
+
+    The old model answers until all is done. Can be stopped and started again.
+    """
+    from photoseek.show import IndexView, report_lines
+
+    with open_library(**engine) as library, IndexView() as view:
+        change = library.use_model(name, leave_waiting=leave_waiting, workers=workers, on_progress=view)
+    click.echo("\n".join(report_lines(change.report, dry_run=False)))
+    if change.switched:
+        click.echo(f"{name} answers now.")
+        return
+    click.echo(
+        f"{change.waiting:,} photos wait (drives that are away, or pictures that an app has to add again); the old"
+        " model goes on answering.\n  Bring them back and run the same again, or add --leave-waiting.",
+        err=True,
+    )
+    sys.exit(1)
+
+
+@cli.command()
+@json_option
+@library_option
+def doctor(as_json: bool) -> None:
+    """Show versions, devices, engines and what is missing."""
+    from photoseek.doctor import examine
+    from photoseek.show import doctor_json, doctor_lines
+
+    path = click.get_current_context().find_root().meta.get("library")
+    findings = examine(Path(path) if path else None)
+    click.echo(doctor_json(findings) if as_json else "\n".join(doctor_lines(findings)))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `photoseek`."""
+    cli.main(args=list(arguments) if arguments is not None else None, prog_name="photoseek")
+
+
+if __name__ == "__main__":
+    main()

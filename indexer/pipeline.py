@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from photoseek.contracts import (
 from photoseek.indexer.changes import RootChanges
 from photoseek.indexer.formats import NameVerdict, judge_name
 from photoseek.indexer.report import IndexReport, PhotoTrouble, Progress
+from photoseek.indexer.worklist import Worklist
 
 log = logging.getLogger(__name__)
 
@@ -79,21 +80,24 @@ class IndexRun:
         self._progress_due = 0.0
         self._scanned = 0
 
-    def scan(self, targets: Sequence[tuple[Root, bytes]], known_roots: Iterable[Root]) -> list[RootChanges]:
-        """Compare each (root, sub-folder or empty) with the catalog and store what became of its known files."""
-        folders = {root.path for root in known_roots if root.kind == "folder"}
+    def scan(self, targets: Sequence[tuple[Root, bytes]], own_folders: Iterable[bytes]) -> list[RootChanges]:
+        """Compare each (root, sub-folder or empty) with the catalog and store what became of its known files.
+
+        `own_folders` are not walked as parts of a root above them: other roots, and the library itself.
+        """
+        folders = frozenset(own_folders)
         changes = []
+        self.add_roots(root for root, _under in targets)
         for root, under in targets:
             if self._cancel.is_set():
                 break
-            self._roots[root.id] = root.path
             change = RootChanges(
                 self._store,
                 root,
                 under,
                 may_be_picture=_may_be_picture,
                 retry_failed=self._options.retry_failed,
-                other_roots=frozenset(folders - {root.path}),
+                other_roots=folders - {root.path},
                 on_folder=self._count_scanned,
             )
             if not self._options.dry_run:
@@ -102,10 +106,13 @@ class IndexRun:
             changes.append(change)
         return changes
 
-    def read(self, changes: Sequence[RootChanges]) -> None:
-        """Read, embed and store everything that the scan put on the worklists."""
-        obstacles = [outcome for change in changes for outcome in change.obstacles]
-        total = sum(len(change.work) for change in changes)
+    def add_roots(self, roots: Iterable[Root]) -> None:
+        """Say where the items of these roots lie."""
+        self._roots.update((root.id, root.path) for root in roots)
+
+    def read(self, worklists: Sequence[Worklist], obstacles: Sequence[Outcome] = ()) -> None:
+        """Read, embed and store the files on the worklists; `obstacles` are failures that need no reading."""
+        total = sum(map(len, worklists))
         if self._options.dry_run:
             self.report.to_read = total
             return
@@ -116,7 +123,7 @@ class IndexRun:
         started, done = time.monotonic(), 0
         reader = self._open_reader()
         try:
-            for item, result in self._results(reader, changes):
+            for item, result in self._results(reader, worklists):
                 batch.add(item, result)
                 done += 1
                 if batch.due:
@@ -130,13 +137,13 @@ class IndexRun:
         self._tell(Progress("index", done, total, self.report.failed, *_pace(started, done, total)), force=True)
         self.report.cancelled = self._cancel.is_set()
 
-    def _results(self, reader: PhotoReader, changes: Sequence[RootChanges]) -> Iterator[tuple[WorkItem, ReadResult]]:
+    def _results(self, reader: PhotoReader, worklists: Sequence[Worklist]) -> Iterator[tuple[WorkItem, ReadResult]]:
         waiting: dict[int, WorkItem] = {}
 
         def jobs() -> Iterator[DecodeJob]:
-            items = (item for change in changes for item in change.work)
+            items = itertools.chain.from_iterable(worklists)
             key = 0
-            while chunk := list(islice(items, LOOKAHEAD)):
+            while chunk := list(itertools.islice(items, LOOKAHEAD)):
                 known = self._store.digests_of_sizes([item.size for item in chunk])
                 for item in chunk:
                     if self._cancel.is_set():

@@ -71,7 +71,7 @@ def scan(root: bytes, *, under: bytes = b"", other_roots: frozenset[bytes] = fro
             continue
         first = False
         found = ScannedFolder(folder)
-        folders = []
+        folders: list[tuple[bytes, IgnoreRules]] = []
         for entry in entries:
             subfolder = _sort_entry(entry, root, rules, other_roots, found)
             if subfolder is not None:

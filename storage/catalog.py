@@ -71,10 +71,11 @@ class Catalog:
         with database.reading() as connection:
             application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
             version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
         if application != schema.APPLICATION_ID:
             database.close()
-            if application == 0 and version == 0 and path.stat().st_size == 0:
-                raise LibraryNotFoundError(folder)
+            if not application and not version and not tables:
+                raise LibraryNotFoundError(folder)  # a process was killed before it had made the tables
             raise LibraryUnreadableError(
                 f"{path} is not a photoseek catalog", hint="name another library with --library"
             )
@@ -116,6 +117,21 @@ class Catalog:
         statement = insert(schema.settings).values(key=key, value=value)
         with self.database.writing() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+
+    def drop_setting(self, key: str) -> None:
+        with self.database.writing() as connection:
+            connection.execute(sa.delete(schema.settings).where(schema.settings.c.key == key))
+
+    def backup(self, folder: Path) -> Catalog:
+        """Copy the catalog into the existing `folder` with SQLite's online backup, while anybody reads or writes.
+
+        Raises:
+            StorageFullError: the target's disk is full.
+        """
+        copy = Database(folder / CATALOG_NAME)
+        with self.database.raw() as source, copy.raw() as target:
+            source.backup(target)
+        return Catalog(copy)
 
     # Roots
 
@@ -187,6 +203,71 @@ class Catalog:
             rows = connection.execute(statement).all()
         return [FileTrouble(full_path(row.path, row.folder, row.name), row.state, row.reason or "") for row in rows]
 
+    # Finding files
+
+    def file_ids(self, root_id: int) -> list[int]:
+        with self.database.reading() as connection:
+            return list(connection.scalars(sa.select(schema.files.c.id).where(schema.files.c.root_id == root_id)))
+
+    def missing_ids(self) -> list[int]:
+        with self.database.reading() as connection:
+            return list(connection.scalars(sa.select(schema.files.c.id).where(schema.files.c.missing == 1)))
+
+    def app_file_ids(self, root_path: bytes, names: Sequence[bytes]) -> list[int]:
+        """Files of the root of app pictures by name, in the order of the names; unknown ones are left out."""
+        files = schema.files.c
+        statement = (
+            sa.select(files.name, files.id)
+            .join_from(schema.files, schema.roots)
+            .where(schema.roots.c.path == root_path, files.name.in_(names))
+        )
+        with self.database.reading() as connection:
+            found = {name: id for name, id in connection.execute(statement)}  # noqa: C416 - rows are no pairs to mypy
+        return [found[name] for name in names if name in found]
+
+    def file_ids_at(self, path: bytes) -> list[int]:
+        """The file at an absolute path, or every file in and below a folder."""
+        files = schema.files.c
+        found: list[int] = []
+        for root, relative in self._places(path):
+            folder, name = os.path.split(relative)
+            inside = (files.folder == relative) | below(relative) if relative else sa.true()
+            itself = (files.folder == folder) & (files.name == name)
+            statement = sa.select(files.id).where(files.root_id == root.id, inside | itself)
+            with self.database.reading() as connection:
+                found += connection.scalars(statement)
+        return found
+
+    def file_ids_unchanged(self, path: bytes) -> list[int]:
+        """The indexed file at an absolute path, if it still has the size and time that it was read with."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            return []
+        files = schema.files.c
+        found: list[int] = []
+        for root, relative in self._places(path):
+            folder, name = os.path.split(relative)
+            statement = sa.select(files.id).where(
+                files.root_id == root.id,
+                files.folder == folder,
+                files.name == name,
+                files.size == status.st_size,
+                files.mtime_ns == status.st_mtime_ns,
+                files.state == "indexed",
+            )
+            with self.database.reading() as connection:
+                found += connection.scalars(statement)
+        return found
+
+    def _places(self, path: bytes) -> list[tuple[Root, bytes]]:
+        """(root, relative path) for every root that `path` is, or lies in."""
+        return [
+            (root, path[len(root.path) :].strip(b"/"))
+            for root in self.roots()
+            if root.kind == "folder" and (path == root.path or path.startswith(root.path.rstrip(b"/") + b"/"))
+        ]
+
     # Forgetting
 
     def forget_files(self, file_ids: Sequence[int]) -> int:
@@ -200,6 +281,11 @@ class Catalog:
             refresh_mask(connection)
             _prune(connection)
         return len(file_ids)
+
+
+def below(folder: bytes) -> sa.ColumnElement[bool]:
+    """Is a file's folder below `folder` (relative)? "0" is the byte after "/"."""
+    return (schema.files.c.folder >= folder + b"/") & (schema.files.c.folder < folder + b"0")
 
 
 def full_path(root: bytes, folder: bytes, name: bytes) -> bytes:

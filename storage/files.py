@@ -19,7 +19,7 @@ from photoseek.contracts import (
     WorkItem,
 )
 from photoseek.storage import schema
-from photoseek.storage.catalog import Catalog, utc_now
+from photoseek.storage.catalog import Catalog, below, utc_now
 from photoseek.storage.masking import refresh_mask, touch_contents, touch_files
 from photoseek.storage.spaces import Space
 from photoseek.storage.vectors import check_vectors, to_blob
@@ -47,8 +47,7 @@ class Files:
     def known_folders(self, root_id: int, under: bytes) -> set[bytes]:
         statement = sa.select(_FILES.c.folder).where(_FILES.c.root_id == root_id).distinct()
         if under:
-            below = (_FILES.c.folder >= under + b"/") & (_FILES.c.folder < under + b"0")  # "0" follows "/"
-            statement = statement.where((_FILES.c.folder == under) | below)
+            statement = statement.where((_FILES.c.folder == under) | below(under))
         with self._database.reading() as connection:
             return set(connection.scalars(statement))
 
@@ -98,6 +97,34 @@ class Files:
         )
         with self._database.reading() as connection:
             return set(connection.scalars(statement))
+
+    def reachable_files(self, content_ids: Sequence[int]) -> list[WorkItem]:
+        """One visible file on an online root for each of the contents that has one."""
+        columns, roots = _FILES.c, schema.roots.c
+        statement = (
+            sa.select(
+                sa.func.min(columns.id).label("id"),
+                columns.root_id,
+                columns.folder,
+                columns.name,
+                columns.size,
+                columns.mtime_ns,
+            )
+            .join(schema.roots, roots.id == columns.root_id)
+            .where(
+                columns.content_id.in_(content_ids),
+                columns.state == "indexed",
+                columns.missing == 0,
+                roots.kind == "folder",
+                roots.state == "online",
+            )
+            .group_by(columns.content_id)
+        )
+        with self._database.reading() as connection:
+            return [
+                WorkItem(row.root_id, row.folder, row.name, row.size, row.mtime_ns, row.id)
+                for row in connection.execute(statement)
+            ]
 
     # Changes
 
@@ -181,7 +208,7 @@ class Files:
     def _content_ids(self, connection: sa.Connection, digests: Sequence[bytes]) -> dict[bytes, int]:
         contents = schema.contents.c
         statement = sa.select(contents.digest, contents.id).where(contents.digest.in_(digests))
-        return {digest: id for digest, id in connection.execute(statement)}
+        return dict(connection.execute(statement))
 
     def _place(
         self,

@@ -94,7 +94,7 @@ class Generations:
         """
         current = self.current(space)
         rows = current.rows if current else 0
-        delta = self._rows_after(space, current.last_embedding_id if current else 0)
+        delta = Spaces(self._catalog).count_embeddings(space, current.last_embedding_id if current else 0)
         total = rows + delta
         if not finishing:
             due = delta >= max(5 * settings.delta_max_rows, rows)
@@ -183,12 +183,6 @@ class Generations:
         with self._catalog.database.reading() as connection:
             last = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'generations'").scalar()
         return self._library / "index" / str(space.id) / f"{(last or 0) + 1:08d}"
-
-    def _rows_after(self, space: Space, embedding_id: int) -> int:
-        table = schema.embeddings.c
-        statement = sa.select(sa.func.count()).where(table.space_id == space.id, table.id > embedding_id)
-        with self._catalog.database.reading() as connection:
-            return connection.scalar(statement) or 0
 
     def _vectors(self, space: Space, old: Generation | None) -> tuple[NDArray[np.int64], faiss.IndexScalarQuantizer]:
         """Every (id, vector) of the space, ids ascending, in a flat index."""

@@ -96,6 +96,11 @@ class Snapshot:
         order = np.lexsort((ids, -scores))[:count]
         return Candidates(ids[order], scores[order], exact=not use_lists)
 
+    def ids(self) -> NDArray[np.int64]:
+        """Every embedding id of this view, masked ones too, ascending."""
+        mapped = self._mapped.ids if self._mapped is not None else self._delta_ids[:0]
+        return np.concatenate([mapped, self._delta_ids])
+
     def vectors(self, ids: Sequence[int]) -> Embeddings:
         """Stored vectors as float32 (n, dim).
 

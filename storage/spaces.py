@@ -14,6 +14,13 @@ from photoseek.storage.catalog import Catalog, utc_now
 from sqlalchemy.dialects.sqlite import insert
 
 _SPACES = schema.spaces
+_UNEMBEDDED = (
+    "FROM contents c WHERE"
+    " EXISTS (SELECT 1 FROM files f WHERE f.content_id = c.id AND f.state = 'indexed' AND f.missing = 0)"
+    " AND NOT EXISTS (SELECT 1 FROM prepared p JOIN embeddings e"
+    "   ON e.picture_digest = p.picture_digest AND e.space_id = :space"
+    "   WHERE p.content_digest = c.digest AND p.preprocessing = :preprocessing)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +123,27 @@ class Spaces:
             connection.execute(sa.update(_SPACES).where(_SPACES.c.state == "active").values(state="retired"))
             connection.execute(sa.update(_SPACES).where(_SPACES.c.id == space.id).values(state="active"))
 
-    def unembedded_contents(self, space: Space, limit: int, after: int = 0) -> list[tuple[int, bytes]]:
-        """(id, digest) of visible contents without a vector in the space, by id."""
-        statement = sa.text(
-            "SELECT c.id, c.digest FROM contents c WHERE c.id > :after"
-            " AND EXISTS (SELECT 1 FROM files f WHERE f.content_id = c.id AND f.state = 'indexed' AND f.missing = 0)"
-            " AND NOT EXISTS (SELECT 1 FROM prepared p JOIN embeddings e"
-            "   ON e.picture_digest = p.picture_digest AND e.space_id = :space"
-            "   WHERE p.content_digest = c.digest AND p.preprocessing = :preprocessing)"
-            " ORDER BY c.id LIMIT :limit"
-        )
+    def count_embeddings(self, space: Space, after: int) -> int:
+        """How many vectors the space has with ids above `after`."""
+        table = schema.embeddings.c
+        statement = sa.select(sa.func.count()).where(table.space_id == space.id, table.id > after)
+        with self._database.reading() as connection:
+            return connection.scalar(statement) or 0
+
+    def newest_embedding(self) -> int:
+        """The highest embedding id of any space; 0 without one."""
+        with self._database.reading() as connection:
+            return connection.scalar(sa.select(sa.func.max(schema.embeddings.c.id))) or 0
+
+    def unembedded_contents(self, space: Space, limit: int, after: int = 0) -> list[int]:
+        """Ids above `after` of visible contents without a vector in the space, ascending."""
+        statement = sa.text(f"SELECT c.id {_UNEMBEDDED} AND c.id > :after ORDER BY c.id LIMIT :limit")
         values = {"after": after, "space": space.id, "preprocessing": space.preprocessing, "limit": limit}
         with self._database.reading() as connection:
-            return [(row.id, row.digest) for row in connection.execute(statement, values)]
+            return list(connection.scalars(statement, values))
+
+    def count_unembedded(self, space: Space) -> int:
+        """How many visible contents have no vector in the space."""
+        values = {"space": space.id, "preprocessing": space.preprocessing}
+        with self._database.reading() as connection:
+            return connection.scalar(sa.text(f"SELECT count(*) {_UNEMBEDDED}"), values) or 0

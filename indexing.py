@@ -1,0 +1,304 @@
+"""Runs that write: wires the indexer to storage and the model, under the library's lock."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from photoseek.binding import ModelBinding, model_source
+from photoseek.contracts import Outcome, PhotoRead, ReadFailure, Root, WorkItem
+from photoseek.errors import LibraryNotFoundError, PhotoUnreadableError, UsageError
+from photoseek.indexer.decode import read_photo
+from photoseek.indexer.pipeline import IndexOptions, IndexRun
+from photoseek.indexer.report import IndexReport, Progress
+from photoseek.indexer.workers import DecodeWorkers
+from photoseek.indexer.worklist import Worklist
+from photoseek.storage.generations import IndexSettings
+from photoseek.storage.spaces import Space
+from photoseek.storage.store import Store
+
+log = logging.getLogger(__name__)
+
+APP_ROOT = b"app:"
+"""The root of pictures that are no files; no absolute path looks like it."""
+MERGE_LOOK_ROWS = 50_000
+"""New vectors between two looks, during a run, at whether the delta should be merged."""
+INCOMPLETE = "incomplete_space"
+"""Set while the active space lacks vectors of photos that could not be reached when the model was changed."""
+CONTENTS_PER_QUERY = 1000
+
+OnProgress = Callable[[Progress], None] | None
+
+
+@contextmanager
+def writing(store: Store) -> Iterator[None]:
+    """Hold the library's lock, with its folder and catalog made if need be.
+
+    Raises:
+        LibraryBusyError: somebody else is writing.
+    """
+    try:
+        store.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the library {store.folder} cannot be made: {error.strerror}") from error
+    with store.lock():
+        store.create()
+        store.generations.remove_litter()
+        yield
+
+
+def index_folders(
+    store: Store,
+    binding: ModelBinding,
+    paths: Sequence[bytes] | None,
+    options: IndexOptions,
+    *,
+    workers: int | None = None,
+    settings: IndexSettings | None = None,
+    on_progress: OnProgress = None,
+    cancel: threading.Event | None = None,
+) -> IndexReport:
+    """`PhotoLibrary.index`."""
+    roots = store.catalog.roots() if store.exists else []
+    check_paths(paths, roots)
+    if options.dry_run:
+        return _dry_run(store, paths, options, on_progress, cancel)
+    with writing(store):
+        space = active_space(store, binding)
+        if settings is not None:
+            settings.save(store.catalog)
+        targets = _targets(store, paths)
+        run = IndexRun(
+            store.files(space),
+            open_reader=lambda: DecodeWorkers(binding.preprocessing(space), workers=workers),
+            open_tower=lambda: binding.vision(space),
+            options=options,
+            on_progress=on_progress,
+            cancel=cancel,
+            on_commit=_MergeWatch(store, space),
+        )
+        changes = run.scan(targets, _own_folders(store))
+        lists = [change.work for change in changes]
+        try:
+            if store.catalog.setting(INCOMPLETE) is not None:
+                lists.append(_unembedded(store, space))
+                run.add_roots(store.catalog.roots())
+            run.read(lists, [outcome for change in changes for outcome in change.obstacles])
+        finally:
+            for worklist in lists:
+                worklist.close()
+        if store.catalog.setting(INCOMPLETE) is not None and not store.spaces.unembedded_contents(space, 1):
+            store.catalog.drop_setting(INCOMPLETE)
+        _finish(store, space, run.report, on_progress)
+        return run.report
+
+
+def check_paths(paths: Sequence[bytes] | None, roots: Sequence[Root]) -> None:
+    """Refuse a run that has nothing to go on, before anything is made.
+
+    Raises:
+        UsageError: a path that is neither a folder nor a root of old; no path for a library without roots.
+    """
+    known = {root.path for root in roots}
+    if paths is None:
+        if not any(root.kind == "folder" for root in roots):
+            raise UsageError("this library has no folders yet", hint='name one: "photoseek index FOLDER"')
+        return
+    if not paths:
+        raise UsageError("no folder to index was given")
+    for path in paths:
+        name = os.fsdecode(path)
+        if path in known or any(path.startswith(root + b"/") for root in known) or os.path.isdir(path):
+            continue
+        if os.path.exists(path):
+            raise UsageError(f"{name} is not a folder", hint="name the folder that the photo lies in")
+        raise UsageError(f"there is no folder {name}", hint="check the spelling, or mount its drive first")
+
+
+def add_picture(store: Store, binding: ModelBinding, data: bytes, id: str) -> None:
+    """`PhotoLibrary.add`: a picture that is no file.
+
+    Raises:
+        PhotoUnreadableError: the bytes are no picture that can be read.
+    """
+    with writing(store):
+        space = active_space(store, binding)
+        result = read_photo(data, binding.preprocessing(space))
+        if isinstance(result, ReadFailure):
+            raise PhotoUnreadableError(f"the picture {id!r} cannot be read: {result.reason}")
+        assert isinstance(result, PhotoRead)
+        files = store.files(space)
+        vector = None
+        if not files.embedded_pictures([result.picture_digest]):
+            vector = binding.vision(space).encode([result.picture])[0]
+        root = store.catalog.add_root(APP_ROOT, "app")
+        name = os.fsencode(id)
+        known = files.known_files(root.id, b"").get(name)
+        item = WorkItem(root.id, b"", name, len(data), 0, known.id if known else None)
+        files.record([Outcome(item, result, vector)])
+        store.generations.merge_if_due(space, IndexSettings.load(store.catalog), finishing=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """What came of changing the model."""
+
+    switched: bool
+    """False while photos wait: then the old model still serves."""
+    report: IndexReport
+    waiting: int
+    """Photos without a vector of the new model: their drive is away, or an app has to add them again."""
+
+
+def change_model(
+    store: Store,
+    binding: ModelBinding,
+    model: str | Path,
+    *,
+    leave_waiting: bool = False,
+    workers: int | None = None,
+    on_progress: OnProgress = None,
+    cancel: threading.Event | None = None,
+) -> ModelChange:
+    """`PhotoLibrary.use_model`: build a space beside the old one, then switch in one transaction."""
+    from photoseek.aimv2 import open_checkpoint
+
+    if not store.exists:
+        raise LibraryNotFoundError(store.folder)
+    with writing(store):
+        checkpoint = open_checkpoint(model)
+        active = store.spaces.active()
+        space = binding.make_space(checkpoint, state="building" if active is not None else "active")
+        if space.state == "active":
+            return ModelChange(True, IndexReport(), 0)
+        log.info("building vectors of %s beside those of %s", model_source(checkpoint), active and active.model)
+        run = IndexRun(
+            store.files(space),
+            open_reader=lambda: DecodeWorkers(checkpoint.preprocessing, workers=workers),
+            open_tower=lambda: binding.vision(space),
+            options=IndexOptions(),
+            on_progress=on_progress,
+            cancel=cancel,
+            on_commit=_MergeWatch(store, space),
+        )
+        run.add_roots(store.catalog.roots())
+        worklist = _unembedded(store, space)
+        try:
+            run.read([worklist])
+        finally:
+            worklist.close()
+        waiting = store.spaces.count_unembedded(space)
+        switched = not run.report.cancelled and (leave_waiting or not waiting)
+        if switched:
+            _finish(store, space, run.report, on_progress)
+            if waiting:
+                store.catalog.set_setting(INCOMPLETE, "1")
+            store.spaces.activate(space)
+        return ModelChange(switched, run.report, waiting)
+
+
+def active_space(store: Store, binding: ModelBinding) -> Space:
+    space = store.spaces.active()
+    if space is None:
+        return binding.make_space(binding.requested(), state="active")
+    binding.check_request(space)
+    return space
+
+
+def _finish(store: Store, space: Space, report: IndexReport, on_progress: OnProgress) -> None:
+    if report.cancelled:
+        return
+    if on_progress is not None:
+        on_progress(Progress("merge", 0))
+    store.generations.merge_if_due(space, IndexSettings.load(store.catalog), finishing=True)
+
+
+def _targets(store: Store, paths: Sequence[bytes] | None) -> list[tuple[Root, bytes]]:
+    """(root, sub-folder) for each path; a path inside a root is that root's sub-folder, any other a new root."""
+    roots = [root for root in store.catalog.roots() if root.kind == "folder"]
+    if paths is None:
+        return [(root, b"") for root in roots]
+    targets: list[tuple[Root, bytes]] = []
+    for path in paths:
+        above = [root for root in roots if path == root.path or path.startswith(root.path.rstrip(b"/") + b"/")]
+        if above:
+            root = max(above, key=lambda root: len(root.path))
+            targets.append((root, path[len(root.path) :].strip(b"/")))
+        else:
+            root = store.catalog.add_root(path)
+            roots.append(root)
+            targets.append((root, b""))
+    return targets
+
+
+def _own_folders(store: Store) -> list[bytes]:
+    """Folders that no walk enters from above: the roots, each walked as itself, and the library."""
+    return [os.fsencode(store.folder), *(root.path for root in store.catalog.roots() if root.kind == "folder")]
+
+
+def _dry_run(
+    store: Store,
+    paths: Sequence[bytes] | None,
+    options: IndexOptions,
+    on_progress: OnProgress,
+    cancel: threading.Event | None,
+) -> IndexReport:
+    """Compare only, on a copy of the catalog, so that not even a new root is written."""
+    with tempfile.TemporaryDirectory(prefix="photoseek-") as folder:
+        copy = Store(Path(folder) / "library")
+        copy.folder.mkdir()
+        try:
+            if store.exists:
+                store.catalog.backup(copy.folder)
+            copy.create()
+            space = copy.spaces.active() or Space(0, "", "", "", 0, False, "active")
+            run = IndexRun(
+                copy.files(space),
+                open_reader=_never,
+                open_tower=_never,
+                options=options,
+                on_progress=on_progress,
+                cancel=cancel,
+            )
+            changes = run.scan(_targets(copy, paths), [*_own_folders(copy), os.fsencode(store.folder)])
+            run.read([change.work for change in changes], [])
+            return run.report
+        finally:
+            copy.close()
+
+
+def _never() -> NoReturn:
+    raise AssertionError("a dry run reads no photo")
+
+
+def _unembedded(store: Store, space: Space) -> Worklist:
+    """One reachable file for each visible content without a vector in the space."""
+    worklist = Worklist()
+    after = 0
+    while contents := store.spaces.unembedded_contents(space, CONTENTS_PER_QUERY, after):
+        after = contents[-1]
+        for item in store.files(space).reachable_files(contents):
+            worklist.add(item)
+    return worklist
+
+
+class _MergeWatch:
+    """Looks now and then whether a long run should merge its vectors into the index."""
+
+    def __init__(self, store: Store, space: Space) -> None:
+        self._store = store
+        self._space = space
+        self._looked_at = 0
+
+    def __call__(self) -> None:
+        newest = self._store.spaces.newest_embedding()
+        if newest - self._looked_at >= MERGE_LOOK_ROWS:
+            self._looked_at = newest
+            self._store.generations.merge_if_due(self._space, IndexSettings.load(self._store.catalog), finishing=False)

@@ -1,0 +1,555 @@
+"""PhotoLibrary: the verbs of photoseek, and the wiring of its parts."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from photoseek import indexing
+from photoseek.binding import EngineOptions, ModelBinding
+from photoseek.contracts import Embeddings, Picture, Preprocessing, ReadFailure, Root
+from photoseek.errors import LibraryNotFoundError, PhotoUnreadableError, UsageError
+from photoseek.indexer.pipeline import IndexOptions
+from photoseek.indexer.report import IndexReport, Progress
+from photoseek.indexing import ModelChange
+from photoseek.search.query import WITHOUT_WEIGHT, Term, combine
+from photoseek.search.ranking import FILE_ID_PREFIX, fold, rank
+from photoseek.search.results import Photo, Results
+from photoseek.status import LibraryStatus, RootStatus, read_status
+from photoseek.storage.backup import back_up
+from photoseek.storage.exchange import export_vectors, import_vectors
+from photoseek.storage.generations import IndexSettings
+from photoseek.storage.spaces import Space
+from photoseek.storage.store import Store, View
+
+if TYPE_CHECKING:
+    from photoseek.storage.verify import VerifyReport
+    from PIL import Image
+
+PictureLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Photo"
+
+LIBRARY_VARIABLE = "PHOTOSEEK_LIBRARY"
+
+
+def default_library_path() -> Path:
+    """`PHOTOSEEK_LIBRARY`, or the place of the system for a user's data."""
+    named = os.environ.get(LIBRARY_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("photoseek", appauthor=False)) / "library"
+
+
+class PhotoLibrary:
+    """Photos that can be found by words and by example.
+
+    A library is one folder: `catalog.sqlite` with all that must not be lost, and files that can be rebuilt
+    from it. It may be opened by many processes at the same time; one of them can write, the others search and
+    see every finished transaction. Threads may share a PhotoLibrary: searches run side by side, a second
+    writer gets `LibraryBusyError`. A process forked from the one that opened it must open its own.
+
+    Photos are only ever read. Nothing is printed; `logging` has what a developer may want to know.
+    """
+
+    def __init__(self, path: Path, binding_model: str | Path | None, options: EngineOptions) -> None:
+        self.path = path
+        self._store = Store(path)
+        self._binding = ModelBinding(lambda: self._store.spaces, binding_model, options)
+        self._guard = threading.RLock()  # model loading
+        self._pid = os.getpid()
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        model: str | Path | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        engine: str = "auto",
+        threads: int | None = None,
+    ) -> PhotoLibrary:
+        """Open the library at `path`; one that does not exist is made by the first `index` or `add`.
+
+        Args:
+            path: the library's folder; by default `default_library_path()`.
+            model: `auto`, `builtin`, a downloaded model's name or a checkpoint folder. Chooses the model of a
+                new library; must agree with the one that an existing library was made with.
+            device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+            precision: `auto`, `float32`, `bfloat16`, `float16`.
+            engine: `auto`, or one named by `photoseek doctor`.
+            threads: for the model; None leaves it to the engine.
+        Raises:
+            LibraryError: what lies there is no library, or is made by a newer photoseek.
+            ModelMismatchError: the library was made with another model.
+        """
+        folder = Path(path).expanduser() if path is not None else default_library_path()
+        library = cls(Path(os.path.abspath(folder)), model, EngineOptions(device, precision, engine, threads))
+        try:
+            if library._store.exists and (space := library._active()) is not None:
+                library._binding.check_request(space)
+        except LibraryNotFoundError:
+            pass  # an empty catalog of a killed process: as if it were not there
+        except BaseException:
+            library.close()
+            raise
+        return library
+
+    def close(self) -> None:
+        """Release files and the model; the library cannot be used afterwards."""
+        self._closed = True
+        self._store.close()
+
+    def __enter__(self) -> PhotoLibrary:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def exists(self) -> bool:
+        """Was anything ever stored here?"""
+        return self._store.exists
+
+    # Indexing
+
+    def index(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        *,
+        retry_failed: bool = False,
+        dry_run: bool = False,
+        workers: int | None = None,
+        batch_size: int | None = None,
+        settings: IndexSettings | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> IndexReport:
+        """Bring the library in line with the folders: only new and changed photos are read.
+
+        Args:
+            paths: folders; new ones become roots, one inside a root rescans that part. None: every root.
+            retry_failed: read broken and skipped files again although they have not changed.
+            dry_run: say what would be read, and change nothing.
+            workers: decoding processes; by default one for each core.
+            batch_size: pictures embedded together; by default found by itself.
+            settings: when derived index files are written; kept for later runs.
+            on_progress: called from this thread, a few times a second at most.
+            cancel: set it from anywhere to stop; what was done is kept.
+        Raises:
+            UsageError: a path is not there or is no folder, or a new library is given none.
+            LibraryBusyError: somebody else is writing.
+            StorageFullError: the disk is full; everything committed before is kept.
+        """
+        self._check_usable()
+        options = IndexOptions(retry_failed=retry_failed, dry_run=dry_run, batch_size=batch_size)
+        return indexing.index_folders(
+            self._store,
+            self._binding,
+            _as_paths(paths),
+            options,
+            workers=workers,
+            settings=settings,
+            on_progress=on_progress,
+            cancel=cancel,
+        )
+
+    def add(self, picture: bytes | Image.Image, *, id: str) -> Photo:
+        """Add a picture that is no file, under the app's own id; an id given before gets the new picture.
+
+        Raises:
+            UsageError: an empty id, or one that looks like that of a file.
+            PhotoUnreadableError: the picture cannot be read.
+        """
+        self._check_usable()
+        if not id or id.startswith(FILE_ID_PREFIX):
+            raise UsageError(f"{id!r} cannot be the id of a picture: it is empty or begins with {FILE_ID_PREFIX!r}")
+        indexing.add_picture(self._store, self._binding, _picture_bytes(picture), id)
+        photo = self.get(id)
+        assert photo is not None
+        return photo
+
+    def use_model(
+        self,
+        model: str | Path,
+        *,
+        leave_waiting: bool = False,
+        workers: int | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> ModelChange:
+        """Embed every photo anew with another model, then let it answer. The old one answers until then.
+
+        May be stopped and started again. Photos on drives that are away would be lost from searches by words:
+        while there are such, nothing is switched unless `leave_waiting` is set; later runs of `index` fill them in.
+        """
+        self._check_usable()
+        return indexing.change_model(
+            self._store,
+            self._binding,
+            model,
+            leave_waiting=leave_waiting,
+            workers=workers,
+            on_progress=on_progress,
+            cancel=cancel,
+        )
+
+    # Searching
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        like: PictureLike | Sequence[PictureLike] | None = None,
+        without: str | Sequence[str] | None = None,
+        limit: int = 20,
+        offset: int = 0,
+        text_weight: float = 1.0,
+        like_weight: float = 1.0,
+        without_weight: float = WITHOUT_WEIGHT,
+        ids: Sequence[str] | None = None,
+        include_missing: bool = False,
+        exact: bool = False,
+    ) -> Results:
+        """Photos by words, by example, or both; best first.
+
+        Args:
+            text: what the photo should show, in English.
+            like: example pictures: paths, bytes, PIL images, or photos of an earlier answer.
+            without: what it should not show.
+            limit, offset: the page; a shorter answer is always the beginning of a longer one.
+            text_weight, like_weight, without_weight: how much each part counts.
+            ids: search only among these photos.
+            include_missing: also photos whose file the last scan did not find.
+            exact: score every photo, also where the index would answer faster.
+        Raises:
+            LibraryNotFoundError: there is no library; nothing is made.
+            NoTextTowerError: words, for a model that has none.
+            PhotoUnreadableError: an example cannot be read.
+            UsageError: nothing to search for.
+        """
+        self._check_usable()
+        view = self._store.view()
+        words = [(text, text_weight)] if text is not None and text.strip() else []
+        words += [(word, -without_weight) for word in _as_list(without)]
+        likes = _as_list(like)
+        if (not words and not likes) or (not likes and text is None):
+            raise UsageError("nothing to search for", hint='give words, as in "a red car", or an example picture')
+        if view is None:
+            return Results([], exact=True)
+        terms = [Term(vector, weight) for vector, (_, weight) in zip(self._words(view, words), words, strict=True)]
+        terms += [Term(self._example(view, picture), like_weight / len(likes)) for picture in likes]
+        return self._ranked(
+            view, combine(terms), ids=ids, limit=limit, offset=offset, include_missing=include_missing, exact=exact
+        )
+
+    def search_many(self, texts: Sequence[str], *, limit: int = 20, exact: bool = False) -> list[Results]:
+        """One answer for each text, in order, from one consistent view of the library."""
+        self._check_usable()
+        view = self._store.view()
+        if view is None:
+            return [Results([], exact=True) for _ in texts]
+        vectors = self._words(view, [(text, 1.0) for text in texts])
+        return [self._ranked(view, vector, limit=limit, exact=exact) for vector in vectors]
+
+    def classify(self, picture: PictureLike, labels: Sequence[str], *, template: str = "{}") -> list[tuple[str, float]]:
+        """Which label fits a picture best: (label, probability), best first; the probabilities add up to 1.
+
+        Zero-shot, as AIMv2 does it: softmax over the labels of cosine times the model's logit scale. Needs no
+        photos in the library; with one, its model answers.
+        """
+        self._check_usable()
+        if len(labels) < 2:
+            raise UsageError("classifying needs at least two labels")
+        space = self._active() if self.exists else None
+        with self._guard:
+            towers = self._binding.towers(space)
+        vector = towers.vision.encode([self._prepared(picture, towers.checkpoint.preprocessing)])[0]
+        texts = towers.text.encode([template.format(label) for label in labels])
+        logits = (texts @ vector) * (towers.checkpoint.logit_scale or 1.0)
+        odds = np.exp(logits - logits.max())
+        ranked = sorted(zip(labels, (odds / odds.sum()).tolist(), strict=True), key=lambda pair: -pair[1])
+        return [(label, float(share)) for label, share in ranked]
+
+    # Single photos
+
+    def get(self, id: str) -> Photo | None:
+        """The photo with this id, whatever its state; None when there is none with an embedding."""
+        self._check_usable()
+        view = self._store.view()
+        rows = self._store.rows(view.space).of_files(self._file_ids([id])) if view is not None else []
+        return next(iter(fold(rows, _is_folder).values()), None)
+
+    def remove(self, ids: str | Sequence[str]) -> int:
+        """Take photos out of the library (never off the disk); returns how many files or pictures that were."""
+        self._check_usable()
+        with indexing.writing(self._existing()):
+            return self._store.catalog.forget_files(self._file_ids(_as_list(ids)))
+
+    def vectors(self, ids: Sequence[str]) -> Embeddings:
+        """Stored vectors of photos, float32 (n, dim), in the order of the ids.
+
+        Raises:
+            KeyError: an id has no vector.
+        """
+        self._check_usable()
+        view = self._store.view()
+        if view is None:
+            raise KeyError(ids[0] if ids else "")
+        numbers = {id: self._file_ids([id]) for id in ids}
+        rows = self._store.rows(view.space).of_files([number for found in numbers.values() for number in found])
+        embedding_of = {row.file_id: row.embedding_id for row in rows}
+        try:
+            return view.snapshot.vectors([embedding_of[numbers[id][0]] for id in ids])
+        except (KeyError, IndexError) as error:
+            raise KeyError(f"no vector for some of {list(ids)[:5]}") from error
+
+    def export_vectors(self, target: str | os.PathLike[str]) -> int:
+        """Write all vectors with their digests to a new folder (`docs/on-disk-format.md`); returns how many."""
+        self._check_usable()
+        space = self._existing().spaces.active()
+        return export_vectors(self._store.catalog, space, Path(target)) if space is not None else 0
+
+    def import_vectors(self, source: str | os.PathLike[str]) -> int:
+        """Add the vectors of an exported folder: photos with these contents are then indexed without the model."""
+        self._check_usable()
+        with indexing.writing(self._store):
+            space = indexing.active_space(self._store, self._binding)
+            return import_vectors(self._store.catalog, space, Path(source))
+
+    # Care
+
+    def status(self) -> LibraryStatus:
+        """Counts, what is not searchable and why, roots, model and index."""
+        self._check_usable()
+        return read_status(self._existing())
+
+    def verify(self, *, repair: bool = False) -> VerifyReport:
+        """Check everything that is stored; with `repair`, rebuild what is derived and check again.
+
+        Raises:
+            DamageError: with `repair`, damage that only a backup can mend.
+        """
+        from photoseek.storage import verify as checks
+
+        self._check_usable()
+        store = self._existing()
+        report = checks.verify(store.catalog, store.folder)
+        if repair and (report.problems or report.litter):
+            with indexing.writing(store):
+                mended = checks.verify(store.catalog, store.folder)
+                checks.repair(store.catalog, store.folder, mended)
+            report = checks.verify(store.catalog, store.folder)
+            report.repaired = mended.repaired
+        return report
+
+    def backup(self, target: str | os.PathLike[str]) -> None:
+        """Copy the library to the new folder `target`, at any time, also while it is being written.
+
+        Raises:
+            UsageError: `target` exists and is not empty.
+        """
+        self._check_usable()
+        back_up(self._existing(), Path(os.path.abspath(target)))
+
+    def roots(self) -> tuple[RootStatus, ...]:
+        """The indexed folders."""
+        return self.status().roots
+
+    def move_root(self, old: str | os.PathLike[str], new: str | os.PathLike[str]) -> None:
+        """Say that a root's folder has another path now; nothing is read again."""
+        self._check_usable()
+        store = self._existing()
+        root = self._root(old)
+        path = os.path.abspath(os.fsencode(new))
+        if not os.path.isdir(path):
+            raise UsageError(f"there is no folder {os.fsdecode(path)}")
+        with indexing.writing(store):
+            store.catalog.move_root(root.id, path)
+
+    def remove_root(self, path: str | os.PathLike[str]) -> int:
+        """Forget a root and its photos (never the files); returns how many."""
+        self._check_usable()
+        root = self._root(path)
+        with indexing.writing(self._existing()):
+            removed = self._store.catalog.forget_files(self._store.catalog.file_ids(root.id))
+            self._store.catalog.remove_root(root.id)
+        return removed
+
+    def forget(
+        self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (), *, missing: bool = False
+    ) -> int:
+        """Take photos or whole sub-folders out of the library by path; returns how many files that were.
+
+        They come back with the next `index` if they are still there and no rule excludes them.
+
+        Args:
+            missing: forget every photo that is missing, too.
+        """
+        self._check_usable()
+        store = self._existing()
+        catalog = store.catalog
+        with indexing.writing(store):
+            ids = set(catalog.missing_ids()) if missing else set()
+            for path in _as_paths(paths) or []:
+                found = catalog.file_ids_at(path)
+                if not found:
+                    raise UsageError(f"{os.fsdecode(path)} is not in this library")
+                ids.update(found)
+            return catalog.forget_files(sorted(ids))
+
+    # Inside
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise UsageError("this library was closed")
+        if os.getpid() != self._pid:
+            raise UsageError("a PhotoLibrary does not survive a fork", hint="open it anew in the child process")
+
+    def _existing(self) -> Store:
+        self._store.catalog  # noqa: B018 - raises when there is none
+        return self._store
+
+    def _active(self) -> Space | None:
+        return self._store.spaces.active()
+
+    def _words(self, view: View, words: Sequence[tuple[str, float]]) -> list[NDArray[np.float32]]:
+        """Vectors of texts: from the cache, otherwise from the text tower, which is loaded only then."""
+        digest = view.space.checkpoint_digest
+        texts = [" ".join(text.split()) for text, _weight in words]
+        found = {text: self._store.queries.get(digest, text) for text in texts}
+        new = [text for text, vector in found.items() if vector is None]
+        if new:
+            with self._guard:
+                tower = self._binding.text(view.space)
+            for text, vector in zip(new, tower.encode(new), strict=True):
+                self._store.queries.put(digest, text, vector)
+                found[text] = vector
+        return [vector for text in texts if (vector := found[text]) is not None]
+
+    def _example(self, view: View, picture: PictureLike) -> NDArray[np.float32]:
+        """The vector of an example: the stored one where it is a photo of this library, else computed."""
+        stored = self._stored_vector(view, picture)
+        if stored is not None:
+            return stored
+        with self._guard:
+            tower = self._binding.vision(view.space)
+            preprocessing = self._binding.preprocessing(view.space)
+        vectors = tower.encode([self._prepared(picture, preprocessing)])
+        return np.asarray(vectors[0], dtype=np.float32)
+
+    def _stored_vector(self, view: View, picture: PictureLike) -> NDArray[np.float32] | None:
+        if isinstance(picture, Photo):
+            file_ids = self._file_ids([picture.id])
+        elif isinstance(picture, str | os.PathLike):
+            path = os.path.abspath(os.fsencode(picture))
+            file_ids = self._store.catalog.file_ids_unchanged(path)
+        else:
+            return None
+        rows = self._store.rows(view.space).of_files(file_ids)
+        if not rows:
+            return None
+        vector = view.snapshot.vectors([rows[0].embedding_id])[0]
+        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+    def _prepared(self, picture: PictureLike, preprocessing: Preprocessing) -> Picture:
+        from photoseek.indexer.decode import read_photo
+
+        if isinstance(picture, Photo):
+            if picture.path is None:
+                raise PhotoUnreadableError(f"the picture {picture.id!r} is no file; give its bytes")
+            picture = picture.path
+        name = os.fsdecode(picture) if isinstance(picture, str | os.PathLike) else "the example picture"
+        try:
+            data = Path(name).read_bytes() if isinstance(picture, str | os.PathLike) else _picture_bytes(picture)
+        except OSError as error:
+            raise PhotoUnreadableError(f"{name} cannot be read: {error.strerror}") from error
+        result = read_photo(data, preprocessing)
+        if isinstance(result, ReadFailure):
+            raise PhotoUnreadableError(f"{name} cannot be read: {result.reason}")
+        return result.picture
+
+    def _ranked(
+        self,
+        view: View,
+        query: NDArray[np.float32],
+        *,
+        ids: Sequence[str] | None = None,
+        limit: int = 20,
+        offset: int = 0,
+        include_missing: bool = False,
+        exact: bool = False,
+    ) -> Results:
+        allowed = view.allowed(self._file_ids(ids) if ids is not None else None, include_missing=include_missing)
+        return rank(
+            view,
+            query,
+            limit=limit,
+            offset=offset,
+            allowed=allowed,
+            exact=exact,
+            include_missing=include_missing,
+            online=_is_folder,
+        )
+
+    def _file_ids(self, ids: Sequence[str]) -> list[int]:
+        """Row numbers of photos by their ids; unknown ids are left out."""
+        numbers = [int(id[len(FILE_ID_PREFIX) :]) for id in ids if _FILE_ID.fullmatch(id)]
+        names = [os.fsencode(id) for id in ids if not _FILE_ID.fullmatch(id)]
+        return numbers + (self._store.catalog.app_file_ids(indexing.APP_ROOT, names) if names else [])
+
+    def _root(self, path: str | os.PathLike[str]) -> Root:
+        wanted = os.path.abspath(os.fsencode(path))
+        for root in self._existing().catalog.roots():
+            if root.path == wanted:
+                return root
+        raise UsageError(f"{os.fsdecode(wanted)} is no root of this library", hint='"photoseek roots list" shows them')
+
+
+_FILE_ID = re.compile(re.escape(FILE_ID_PREFIX) + r"\d{1,18}")
+
+
+def _is_folder(root: bytes) -> bool:
+    return os.path.isdir(root)
+
+
+def _as_list(value: Any) -> list[Any]:
+    """None, one thing, or several, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _as_paths(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[bytes] | None:
+    """Absolute paths as bytes; links are left as they are."""
+    if paths is None:
+        return None
+    return [os.path.abspath(os.fsencode(path)) for path in _as_list(paths)]
+
+
+def _picture_bytes(picture: bytes | Image.Image) -> bytes:
+    """A picture as the bytes of a file; PIL images become PNG, which loses nothing."""
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return bytes(picture)
+    stream = io.BytesIO()
+    try:
+        whole = picture if picture.mode in _PNG_MODES else picture.convert("RGB")
+        whole.save(stream, "PNG", compress_level=1)
+    except (OSError, ValueError, AttributeError) as error:
+        raise PhotoUnreadableError(f"the picture given is neither bytes nor a whole PIL image: {error}") from error
+    return stream.getvalue()
+
+
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})

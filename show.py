@@ -1,0 +1,281 @@
+"""How the command line shows things: text and JSON out of the library's values, and progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from photoseek.doctor import Finding
+    from photoseek.indexer.report import IndexReport, PhotoTrouble, Progress
+    from photoseek.search.results import Match
+    from photoseek.status import LibraryStatus, RootStatus
+
+LISTED = 20
+"""Broken files named on the terminal; `status` lists all."""
+PLAIN_SECONDS = 10.0
+"""Time between two progress lines where standard error is no terminal."""
+
+
+def one_line(path: object) -> str:
+    """A path for a person: control characters and bytes that are no text escaped, always one line."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in str(path)
+    )
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON in ASCII: a name that is not UTF-8 comes out with lone surrogates as \\udcXX."""
+    return json.dumps(value, indent=indent, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if hasattr(value, "__dataclass_fields__"):
+        return {field.name: getattr(value, field.name) for field in fields(value)}  # type: ignore[arg-type]
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+# search
+
+
+def match_json(match: Match) -> str:
+    return to_json(match)
+
+
+def match_table(matches: Iterable[Match]) -> str:
+    """Score, date and path; on a terminal in columns with a heading, otherwise `score<TAB>path`."""
+    if not sys.stdout.isatty():
+        return "\n".join(f"{match.score:.4f}\t{one_line(match.path or match.id)}" for match in matches)
+    lines = ["rank  score  taken       photo"]
+    for match in matches:
+        taken = match.taken_at.strftime("%Y-%m-%d") if match.taken_at else "-"
+        notes = [text for text, holds in (("offline", match.offline), ("missing", match.missing)) if holds]
+        if len(match.ids) > 1:
+            notes.append(f"{len(match.ids)} copies")
+        note = f"  ({', '.join(notes)})" if notes else ""
+        lines.append(f"{match.rank:>4}  {match.score:.3f}  {taken:<10}  {_short(match.path or match.id)}{note}")
+    return "\n".join(lines)
+
+
+def _short(path: object) -> str:
+    """Below the current folder relative to it, otherwise whole: it must stay usable by copy and paste."""
+    text = os.fspath(path) if isinstance(path, Path) else str(path)
+    here = os.getcwd() + os.sep
+    return one_line(text[len(here) :] if text.startswith(here) else text)
+
+
+# index
+
+
+def report_json(report: IndexReport) -> str:
+    return to_json({"seen": report.seen, **json.loads(to_json(report))})
+
+
+def report_lines(report: IndexReport, *, dry_run: bool) -> list[str]:
+    """What a run did, in a few lines."""
+    lines = []
+    if dry_run:
+        lines.append(f"Would read {report.to_read:,} new or changed files; {report.unchanged:,} are unchanged.")
+        if report.missing:
+            lines.append(f"{report.missing:,} known photos would be marked missing.")
+    else:
+        parts = [f"{report.indexed:,} indexed", f"{report.unchanged:,} unchanged"]
+        for number, word in (
+            (report.moved, "of them moved"),
+            (report.failed, "failed"),
+            (report.skipped, "skipped"),
+            (report.missing, "now missing"),
+            (report.ignored, "ignored"),
+        ):
+            if number:
+                parts.append(f"{number:,} {word}")
+        lines.append(f"{report.seen:,} photos seen: " + ", ".join(parts) + ".")
+    for path in report.offline:
+        lines.append(f"Offline: {one_line(path)} cannot be reached or is empty; its photos stay in the library.")
+        lines.append('  If they are really gone: "photoseek forget PATH", or "photoseek roots remove PATH".')
+    lines += _trouble_lines("Folder not readable", report.unreadable_folders)
+    lines += _trouble_lines("Failed", report.failures)
+    lines += _trouble_lines("Skipped", report.skips)
+    return lines
+
+
+def _trouble_lines(word: str, troubles: Sequence[PhotoTrouble], most: int = LISTED) -> list[str]:
+    lines = [f"{word}: {one_line(trouble.path)}: {one_line(trouble.reason)}" for trouble in troubles[:most]]
+    if len(troubles) > most:
+        lines.append(f'  and {len(troubles) - most:,} more; "photoseek status" lists all.')
+    return lines
+
+
+class IndexView:
+    """Draws a run's progress on standard error: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._next_line = time.monotonic() + PLAIN_SECONDS
+
+    def __enter__(self) -> IndexView:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=max(10, min(40, shutil.get_terminal_size().columns - 60))),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("Looking", total=None, rate="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        word = {"scan": "Looking", "index": "Indexing", "merge": "Writing the index"}[progress.stage]
+        rate = f"{progress.rate:.1f} photos/s" if progress.rate else ""
+        if self._bar is not None:
+            self._bar.update(self._task, description=word, completed=progress.done, total=progress.total, rate=rate)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + PLAIN_SECONDS
+            total = f" of {progress.total:,}" if progress.total is not None else ""
+            left = f", {_duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
+            pace = f" ({rate}{left})" if rate else ""
+            print(f"{word}: {progress.done:,}{total}{pace}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+class DownloadView(IndexView):
+    """The same for a download, in bytes."""
+
+    def __call__(self, progress: Any) -> None:
+        done, total = progress
+        if self._bar is not None:
+            self._bar.update(self._task, description="Downloading", completed=done, total=total, rate="bytes")
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + PLAIN_SECONDS
+            print(f"Downloading: {done:,} of {total:,} bytes", file=sys.stderr, flush=True)  # noqa: T201
+
+
+# status and the rest
+
+
+def status_json(status: LibraryStatus) -> str:
+    return to_json(status)
+
+
+def status_lines(status: LibraryStatus) -> list[str]:
+    """What is in the library, what is not searchable and why."""
+    index = status.index
+    kinds = {
+        "none": f"{index.delta:,} vectors, scanned exactly",
+        "flat": f"{index.rows:,} vectors, scanned exactly",
+        "ivf": f"{index.rows:,} vectors in {index.nlist:,} lists, {index.nprobe:,} probed",
+    }
+    recall = f", recall@10 {index.recall_at_10:.3f}" if index.recall_at_10 is not None else ""
+    delta = f", {index.delta:,} newer ones" if index.delta and index.kind != "none" else ""
+    lines = [
+        f"Library   {one_line(status.path)} ({_bytes(status.bytes)})",
+        f"Model     {status.model or 'none yet'}"
+        + (f", {status.dim} numbers a photo" if status.dim else "")
+        + ("" if status.words or status.model is None else ", no text tower: search by example only"),
+        f"Index     {kinds[index.kind]}{recall}{delta}",
+        f"Photos    {status.photos:,}: {status.indexed:,} indexed, {status.failed:,} failed,"
+        f" {status.skipped:,} skipped, {status.missing:,} missing",
+    ]
+    if status.offline:
+        lines.append(f"          {status.offline:,} of the indexed ones are on drives that are away")
+    lines += ["Folders", *(f"  {line}" for line in roots_lines(status.roots))]
+    lines += _trouble_lines("Failed", status.failures, most=len(status.failures))
+    lines += _trouble_lines("Skipped", status.skips, most=len(status.skips))
+    if status.model == "builtin":
+        lines.append('The built-in model is small; "photoseek models list" shows larger ones that find more.')
+    return lines
+
+
+def _bytes(size: int) -> str:
+    amount = float(size)
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            break
+        amount /= 1000
+    return f"{amount:,.0f} {unit}" if unit in ("bytes", "KB") else f"{amount:,.1f} {unit}"
+
+
+def roots_json(roots: Sequence[RootStatus]) -> str:
+    return to_json(list(roots))
+
+
+def roots_lines(roots: Sequence[RootStatus]) -> list[str]:
+    if not roots:
+        return ["no folders yet"]
+    return [
+        f"{'online ' if root.online else 'offline'}  {one_line(root.path)}"
+        + (f"  (looked at {root.scanned_at})" if root.scanned_at else "")
+        for root in roots
+    ]
+
+
+def shares_json(shares: Sequence[tuple[str, float]]) -> str:
+    return to_json([{"label": label, "probability": share} for label, share in shares])
+
+
+def shares_lines(shares: Sequence[tuple[str, float]]) -> list[str]:
+    return [f"{share:6.1%}  {label}" for label, share in shares]
+
+
+def model_lines() -> list[str]:
+    """Models on this machine, then those that can be downloaded."""
+    from photoseek.aimv2 import PUBLISHED, list_models
+
+    here = list_models()
+    lines = ["On this machine:"]
+    for checkpoint in here:
+        words = "words and examples" if checkpoint.has_text else "examples only"
+        lines.append(f"  {checkpoint.name:<40} {checkpoint.dim:>5} numbers a photo, searched by {words}")
+    names = {checkpoint.name for checkpoint in here}
+    lines.append('To be had with "photoseek models download NAME":')
+    for model in PUBLISHED:
+        if model.name not in names:
+            words = "words and examples" if model.has_text else "examples only"
+            lines.append(f"  {model.name:<40} searched by {words}")
+    return lines
+
+
+def doctor_json(findings: Sequence[Finding]) -> str:
+    return to_json({finding.name: finding.value for finding in findings})
+
+
+def doctor_lines(findings: Sequence[Finding]) -> list[str]:
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.name:<16}{one_line(finding.value)}")
+        if finding.advice:
+            lines.append(f"{'':<16}-> {finding.advice}")
+    return lines

@@ -1,0 +1,31 @@
+"""Copies a library while others read or write it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from photoseek.errors import UsageError
+from photoseek.storage.durable import new_folder
+from photoseek.storage.generations import Generations, IndexSettings
+from photoseek.storage.spaces import Spaces
+from photoseek.storage.store import Store
+
+
+def back_up(store: Store, target: Path) -> None:
+    """Copy the catalog to the new folder `target`, whole or not at all, and build its index there.
+
+    Raises:
+        UsageError: `target` exists.
+        StorageFullError: the target's disk is full.
+    """
+    if target.exists():
+        raise UsageError(f"{target} exists; name a folder that does not, and it will be made")
+    with new_folder(target) as folder:
+        catalog = store.catalog.backup(folder)
+        try:
+            generations = Generations(catalog, folder)
+            for space in Spaces(catalog).all():
+                if generations.current(space) is not None:
+                    generations.build(space, IndexSettings.load(catalog))
+        finally:
+            catalog.close()

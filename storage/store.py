@@ -1,0 +1,118 @@
+"""The storage of one library, as `library` uses it: every part opened once, closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from photoseek.contracts import Candidates, PhotoRow
+from photoseek.errors import LibraryNotFoundError
+from photoseek.storage.catalog import CATALOG_NAME, Catalog
+from photoseek.storage.files import Files
+from photoseek.storage.generations import Generations
+from photoseek.storage.lock import WriterLock
+from photoseek.storage.query_cache import QueryCache
+from photoseek.storage.rows import Rows
+from photoseek.storage.snapshot import Snapshot, SnapshotSource
+from photoseek.storage.spaces import Space, Spaces
+
+
+class Store:
+    """Opens nothing before it is asked; `create` makes the library's folder and catalog."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._catalog: Catalog | None = None
+        self._snapshots: SnapshotSource | None = None
+        self.queries = QueryCache(folder)
+
+    @property
+    def exists(self) -> bool:
+        return (self.folder / CATALOG_NAME).is_file()
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog.
+
+        Raises:
+            LibraryError: there is none, or it cannot be read.
+        """
+        if self._catalog is None:
+            self._catalog = Catalog.open(self.folder)
+        return self._catalog
+
+    def create(self) -> None:
+        """Make the library if there is none; the caller holds its lock."""
+        try:
+            self.catalog  # noqa: B018 - opens it
+        except LibraryNotFoundError:
+            self._catalog = Catalog.create(self.folder)
+
+    def lock(self) -> WriterLock:
+        return WriterLock(self.folder)
+
+    @property
+    def spaces(self) -> Spaces:
+        return Spaces(self.catalog)
+
+    @property
+    def generations(self) -> Generations:
+        return Generations(self.catalog, self.folder)
+
+    def files(self, space: Space) -> Files:
+        return Files(self.catalog, space)
+
+    def rows(self, space: Space) -> Rows:
+        return Rows(self.catalog, space)
+
+    def view(self) -> View | None:
+        """The newest consistent view for searching; None while nothing was ever indexed."""
+        if self._snapshots is None:
+            self._snapshots = SnapshotSource(self.catalog, self.folder)
+        snapshot = self._snapshots.current()
+        return View(snapshot, self.rows(snapshot.space)) if snapshot is not None else None
+
+    def close(self) -> None:
+        if self._snapshots is not None:
+            self._snapshots.close()
+        self.queries.close()
+        if self._catalog is not None:
+            self._catalog.close()
+        self._snapshots = self._catalog = None
+
+
+class View:
+    """Implements `contracts.VectorStore` on one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, rows: Rows) -> None:
+        self.snapshot = snapshot
+        self._rows = rows
+
+    @property
+    def space(self) -> Space:
+        return self.snapshot.space
+
+    def search(
+        self, query: NDArray[np.float32], count: int, *, allowed: NDArray[np.int64] | None = None, exact: bool = False
+    ) -> Candidates:
+        return self.snapshot.search(query, count, allowed=allowed, exact=exact)
+
+    def rows(self, embedding_ids: Sequence[int], *, include_missing: bool = False) -> list[PhotoRow]:
+        return self._rows.of_embeddings(embedding_ids, include_missing=include_missing)
+
+    def allowed(self, file_ids: Sequence[int] | None, *, include_missing: bool) -> NDArray[np.int64] | None:
+        """Embedding ids to search among, ascending; None for all visible ones.
+
+        Args:
+            file_ids: only embeddings that one of these files shows.
+            include_missing: also those that only missing files show.
+        """
+        if file_ids is None:
+            if not include_missing or not len(self.snapshot.masked):
+                return None
+            hidden = np.setdiff1d(self.snapshot.masked, np.array(self._rows.missing_embeddings(), dtype=np.int64))
+            return np.setdiff1d(self.snapshot.ids(), hidden, assume_unique=True)
+        rows = [row for row in self._rows.of_files(file_ids) if include_missing or not row.missing]
+        return np.unique(np.array([row.embedding_id for row in rows], dtype=np.int64))
