@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from photoseek.aimv2.checkpoint import Checkpoint
     from photoseek.aimv2.choice import load_text_tower, load_vision_tower
+    from photoseek.aimv2.download import Offer, download_model, offer_download
     from photoseek.aimv2.models import (
         PUBLISHED,
         PublishedModel,
@@ -35,6 +36,9 @@ _HOMES = {
     "Similarity": "outputs",
     "features": "outputs",
     "similarity": "outputs",
+    "Offer": "download",
+    "download_model": "download",
+    "offer_download": "download",
     "load_text_tower": "choice",
     "load_vision_tower": "choice",
     "PUBLISHED": "models",
@@ -50,15 +54,18 @@ __all__ = [
     "PUBLISHED",
     "Checkpoint",
     "Features",
+    "Offer",
     "Preprocessing",
     "PublishedModel",
     "Similarity",
     "default_checkpoint",
+    "download_model",
     "features",
     "list_models",
     "load_text_tower",
     "load_vision_tower",
     "models_folder",
+    "offer_download",
     "open_checkpoint",
     "similarity",
 ]

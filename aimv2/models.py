@@ -102,17 +102,12 @@ def list_models() -> list[Checkpoint]:
 
 
 def downloaded_names() -> list[str]:
-    """Hub names of the folders that downloads have left, whole or not."""
+    """Hub names of the folders that hold a checkpoint, whole or damaged."""
     folder = models_folder()
     if not folder.is_dir():
         return []
-    return sorted(
-        f"{owner.name}/{model.name}"
-        for owner in folder.iterdir()
-        if owner.is_dir()
-        for model in owner.iterdir()
-        if (model / "config.json").is_file()
-    )
+    found = (f"{config.parent.parent.name}/{config.parent.name}" for config in folder.glob("*/*/config.json"))
+    return sorted(name for name in found if is_hub_name(name))  # a download under way begins with a dot
 
 
 def downloaded_folder(name: str) -> Path:
