@@ -21,6 +21,14 @@ Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the library cannot be used 
 """
 
 
+class _Shown(click.ClickException):
+    """One of photoseek's errors, as click shows errors."""
+
+    def __init__(self, error: PhotoseekError) -> None:
+        super().__init__(f"{error}\n  {error.hint}" if error.hint else str(error))
+        self.exit_code = error.exit_code  # type: ignore[misc] # click declares it on the class
+
+
 class FriendlyGroup(click.Group):
     """Turns photoseek's errors into a sentence, a hint and an exit code, once for all commands."""
 
@@ -28,9 +36,7 @@ class FriendlyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except PhotoseekError as error:
-            shown = click.ClickException(f"{error}\n  {error.hint}" if error.hint else str(error))
-            shown.exit_code = error.exit_code
-            raise shown from error
+            raise _Shown(error) from error
         except KeyboardInterrupt:
             click.echo("\nStopped; everything done so far is kept. Run the same command again to go on.", err=True)
             ctx.exit(130)
@@ -354,15 +360,16 @@ def models_list() -> None:
 @click.option("--yes", is_flag=True, help="Accept the model's licence without being asked.")
 def models_download(name: str, yes: bool) -> None:
     """Download a model: the only command that uses the network."""
-    from photoseek.aimv2.download import download_model, licence_of
-    from photoseek.show import DownloadView
+    from photoseek.aimv2.download import download_model, offer_download
+    from photoseek.show import DownloadView, offer_lines
 
-    click.echo(licence_of(name))
+    offer = offer_download(name)
+    click.echo("\n".join(offer_lines(offer)))
     if not yes:
         click.confirm("Do you accept this licence?", abort=True)
     with DownloadView() as view:
-        folder = download_model(name, on_progress=view)
-    click.echo(f"Downloaded to {folder}. Use it with: photoseek models use {name}")
+        checkpoint = download_model(offer, accept_licence=True, on_progress=view.tell)
+    click.echo(f"Downloaded to {checkpoint.folder}. Use it with: photoseek models use {name}")
 
 
 @models.command("use")

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from photoseek.aimv2.download import Offer
     from photoseek.doctor import Finding
     from photoseek.indexer.report import IndexReport, PhotoTrouble, Progress
     from photoseek.search.results import Match
@@ -174,8 +175,7 @@ def _duration(seconds: float) -> str:
 class DownloadView(IndexView):
     """The same for a download, in bytes."""
 
-    def __call__(self, progress: Any) -> None:
-        done, total = progress
+    def tell(self, done: int, total: int) -> None:
         if self._bar is not None:
             self._bar.update(self._task, description="Downloading", completed=done, total=total, rate="bytes")
         elif time.monotonic() >= self._next_line:
@@ -266,6 +266,15 @@ def model_lines() -> list[str]:
             words = "words and examples" if model.has_text else "examples only"
             lines.append(f"  {model.name:<40} searched by {words}")
     return lines
+
+
+def offer_lines(offer: Offer) -> list[str]:
+    """What a download would bring, and under which licence."""
+    return [
+        offer.licence.rstrip(),
+        "",
+        f"{offer.name}, {_bytes(offer.total_bytes)} in {len(offer.files)} files, commit {offer.revision}",
+    ]
 
 
 def doctor_json(findings: Sequence[Finding]) -> str:

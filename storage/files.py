@@ -208,7 +208,7 @@ class Files:
     def _content_ids(self, connection: sa.Connection, digests: Sequence[bytes]) -> dict[bytes, int]:
         contents = schema.contents.c
         statement = sa.select(contents.digest, contents.id).where(contents.digest.in_(digests))
-        return dict(connection.execute(statement))
+        return dict(connection.execute(statement).tuples().all())
 
     def _place(
         self,
