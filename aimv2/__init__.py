@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from photoseek.aimv2.outputs import Features, Similarity, features, similarity
     from photoseek.aimv2.preprocessing import Preprocessing
+    from photoseek.aimv2.trial import Trial, remembered_trial, run_trial
 
 _HOMES = {
     "Checkpoint": "checkpoint",
@@ -48,6 +49,9 @@ _HOMES = {
     "models_folder": "models",
     "open_checkpoint": "models",
     "Preprocessing": "preprocessing",
+    "Trial": "trial",
+    "remembered_trial": "trial",
+    "run_trial": "trial",
 }
 
 __all__ = [
@@ -58,6 +62,7 @@ __all__ = [
     "Preprocessing",
     "PublishedModel",
     "Similarity",
+    "Trial",
     "default_checkpoint",
     "download_model",
     "features",
@@ -67,6 +72,8 @@ __all__ = [
     "models_folder",
     "offer_download",
     "open_checkpoint",
+    "remembered_trial",
+    "run_trial",
     "similarity",
 ]
 

@@ -51,7 +51,7 @@ def load_vision_tower(
         from photoseek.aimv2.openvino_engine import OpenVinoVision
         from photoseek.aimv2.trial import remembered_precision
 
-        chosen = remembered_precision(checkpoint, name) if precision == "auto" else precision
+        chosen = remembered_precision(checkpoint) if precision == "auto" else precision
         computed = OpenVinoVision(checkpoint, checkpoint.vision, precision=chosen, threads=threads)
     elif name == "torch":
         from photoseek.aimv2.torch_engine import TorchVision

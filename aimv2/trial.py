@@ -1,7 +1,227 @@
-"""Placeholder."""
+"""Whether pictures may be embedded in bfloat16 on this machine: tried once for each checkpoint, and remembered.
 
+bfloat16 is about four times as fast where the processor has hardware for it, many times slower where it has
+not, and how much it moves a score depends on the weights. So both are measured against float32, on pictures and
+texts. The answer is kept in `trials.json` in the models folder, by checkpoint, processor and runtime; without
+one, towers load in float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 from photoseek.aimv2.checkpoint import Checkpoint
+from photoseek.aimv2.choice import is_installed, load_text_tower, load_vision_tower
+from photoseek.aimv2.models import models_folder
+from photoseek.contracts import Embeddings, Picture
+
+log = logging.getLogger(__name__)
+
+COSINE_MIN = 0.999
+SCORE_SHIFT_MAX = 0.005
+RECALL_MIN = 0.995
+GAIN_MIN = 1.1
+"""Below this gain in speed the exact type stays."""
+
+PICTURES_MIN, PICTURES_MAX = 16, 128
+FLOAT32_SECONDS = 20.0
+"""About how long the float32 side may take; the number of pictures follows from the first ones."""
+
+PROBE_TEXTS = (
+    "a dog",
+    "a cat on a sofa",
+    "two children playing football",
+    "the beach at sunset",
+    "snow on the mountains",
+    "a red car",
+    "a birthday cake with candles",
+    "my bicycle",
+    "a crowded street at night",
+    "flowers in a garden",
+    "a boat on the water",
+    "people dancing at a wedding",
+    "a plate of food",
+    "a man with a guitar",
+    "an old church",
+    "a bird in flight",
+    "a woman in a blue dress",
+    "a train at a station",
+    "autumn forest",
+    "a baby asleep",
+    "skyscrapers",
+    "a horse in a field",
+    "fireworks",
+    "a screenshot of a text message",
+)
 
 
-def remembered_precision(checkpoint: Checkpoint, engine: str) -> str:
-    return "float32"
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a trial measured, bfloat16 against float32."""
+
+    precision: str
+    """The one to use: "bfloat16" or "float32"."""
+    reason: str
+    pictures: int = 0
+    gain: float = 0.0
+    """Pictures a second in bfloat16 over those in float32."""
+    cosine: float = 0.0
+    """The worst picture's."""
+    score_shift: float = 0.0
+    """Largest change of any picture's score for any probe."""
+    recall_at_10: float = 0.0
+    """Share of the ten best by float32 that bfloat16 has among its ten best, over the probes."""
+
+
+def run_trial(checkpoint: Checkpoint, pictures: Sequence[Picture] = (), *, threads: int | None = None) -> Trial:
+    """Measure bfloat16 on this machine and remember the answer; half a minute for a large model.
+
+    Args:
+        pictures: prepared photos to try it on, best some of those about to be indexed; synthetic ones fill up.
+    """
+    if not is_installed("openvino"):
+        return Trial("float32", "openvino is not installed")
+    capabilities, key = _processor(checkpoint)
+    if "BF16" not in capabilities:
+        trial = Trial("float32", "the processor has no hardware for bfloat16")
+    else:
+        trial = _measure(checkpoint, pictures, threads)
+    _remember(key, trial)
+    log.info("%s: %s (%s)", checkpoint.name, trial.precision, trial.reason)
+    return trial
+
+
+def remembered_trial(checkpoint: Checkpoint) -> Trial | None:
+    """The trial of this checkpoint on this machine, or None; imports OpenVINO if it is installed."""
+    if not is_installed("openvino"):
+        return None
+    try:
+        return Trial(**_read()[_processor(checkpoint)[1]])
+    except (KeyError, TypeError):
+        return None
+
+
+def remembered_precision(checkpoint: Checkpoint) -> str:
+    """The precision for pictures: what a trial found, float32 until there is one."""
+    trial = remembered_trial(checkpoint)
+    return trial.precision if trial else "float32"
+
+
+def judge(exact: Embeddings, short: Embeddings, probes: Embeddings, gain: float) -> Trial:
+    """Compare pictures embedded twice.
+
+    Args:
+        exact, short: (n, dim) in float32 and in bfloat16.
+        probes: (m, dim) that look for them.
+        gain: speed of the short type over the exact one.
+    """
+    scores, shifted = probes @ exact.T, probes @ short.T  # (m, n)
+    best, found = (np.argsort(-each, axis=1, kind="stable")[:, :10] for each in (scores, shifted))
+    hits = sum(len(set(a) & set(b)) for a, b in zip(best.tolist(), found.tolist(), strict=True))
+    cosine = float(np.min(np.sum(exact * short, axis=1)))
+    shift = float(np.max(np.abs(scores - shifted)))
+    recall = hits / best.size
+    if cosine <= COSINE_MIN:
+        verdict = f"bfloat16 turns a vector to a cosine of {cosine:.5f}"
+    elif shift > SCORE_SHIFT_MAX:
+        verdict = f"bfloat16 moves a score by {shift:.4f}"
+    elif recall < RECALL_MIN:
+        verdict = f"bfloat16 finds {recall:.1%} of the ten best"
+    elif gain < GAIN_MIN:
+        verdict = f"bfloat16 is no faster: {gain:.2f} times"
+    else:
+        verdict = ""
+    precision = "float32" if verdict else "bfloat16"
+    reason = verdict or f"bfloat16 finds the same photos {gain:.1f} times as fast"
+    return Trial(precision, reason, len(exact), gain, cosine, shift, recall)
+
+
+def synthetic_pictures(checkpoint: Checkpoint, count: int) -> list[Picture]:
+    """Prepared pictures with the low frequencies, edges and grain of photos; the same at every call."""
+    from PIL import Image
+
+    rng = np.random.default_rng(20)
+    made = []
+    for _ in range(count):
+        cells = int(rng.integers(2, 24))
+        coarse = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+        canvas = np.asarray(coarse.resize((512, 384), int(rng.integers(0, 4)))).astype(np.int16)
+        for _ in range(int(rng.integers(1, 5))):  # a few objects with sharp edges
+            top, left, height, width = rng.integers(0, 300, 4)
+            canvas[top : top + height + 20, left : left + width + 20] = rng.integers(0, 256, 3)
+        canvas = canvas + rng.integers(-12, 13, canvas.shape)
+        picture = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
+        made.append(checkpoint.preprocessing.prepare(picture))
+    return made
+
+
+def _measure(checkpoint: Checkpoint, pictures: Sequence[Picture], threads: int | None) -> Trial:
+    exact_tower, short_tower = (
+        load_vision_tower(checkpoint, engine="openvino", precision=precision, threads=threads)
+        for precision in ("float32", "bfloat16")
+    )
+    chosen = list(pictures[:PICTURES_MAX])
+    chosen += synthetic_pictures(checkpoint, PICTURES_MAX - len(chosen))
+    first, rest = chosen[:PICTURES_MIN], chosen[PICTURES_MIN:]
+    for tower in (exact_tower, short_tower):
+        tower.encode(first[:1])  # the first call arranges the weights
+    exact, exact_s = _timed(exact_tower, first)
+    short, short_s = _timed(short_tower, first)
+    more = rest[: max(0, int((FLOAT32_SECONDS / exact_s - 1) * len(first)))]
+    exact = np.concatenate([exact, exact_tower.encode(more)])
+    short = np.concatenate([short, short_tower.encode(more)])
+    probes = load_text_tower(checkpoint).encode(PROBE_TEXTS) if checkpoint.has_text else exact
+    return judge(exact, short, probes, exact_s / short_s)
+
+
+def _timed(tower: Any, pictures: list[Picture]) -> tuple[Embeddings, float]:
+    started = time.perf_counter()
+    vectors = tower.encode(pictures)
+    return vectors, time.perf_counter() - started
+
+
+def _processor(checkpoint: Checkpoint) -> tuple[list[str], str]:
+    """What OpenVINO says the processor can, and the key under which a trial is remembered."""
+    from photoseek.aimv2.openvino_engine import import_openvino
+
+    openvino = import_openvino()
+    core = openvino.Core()
+    capabilities = [str(each) for each in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
+    parts = [checkpoint.digest, openvino.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), *capabilities]
+    return capabilities, hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def _file() -> Path:
+    return models_folder() / "trials.json"
+
+
+def _read() -> dict[str, Any]:
+    """The remembered trials; a file that cannot be read is as none, since trials can be run again."""
+    try:
+        content = json.loads(_file().read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _remember(key: str, trial: Trial) -> None:
+    """Write the file as a whole; where that fails (read-only, full), the trial just serves this process."""
+    content = _read() | {key: asdict(trial)}
+    try:
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix="trials.", suffix=".tmp", dir=_file().parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(content, stream, indent=2)
+        Path(name).replace(_file())
+    except OSError as error:
+        log.warning("the trial is not remembered: %s: %s", _file(), error.strerror)

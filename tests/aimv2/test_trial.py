@@ -1,0 +1,121 @@
+"""bfloat16 is taken only where it is faster and finds the same photos; the answer is remembered."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from checkpoints import make_checkpoint
+from photoseek.aimv2 import load_vision_tower, open_checkpoint, run_trial
+from photoseek.aimv2.trial import Trial, judge, remembered_trial, synthetic_pictures
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def space():
+    """200 pictures and 20 probes in 64 dimensions."""
+    rng = np.random.default_rng(0)
+    return unit(rng.normal(size=(200, 64))), unit(rng.normal(size=(20, 64)))
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHOTOSEEK_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+def turned(pictures, amount):
+    return unit(pictures + amount * np.random.default_rng(1).normal(size=pictures.shape))
+
+
+def test_the_same_vectors_faster_are_taken(space):
+    trial = judge(space[0], space[0], space[1], gain=3.0)
+    assert (trial.precision, trial.recall_at_10, trial.score_shift) == ("bfloat16", 1.0, 0.0)
+    assert trial.pictures == 200
+
+
+@pytest.mark.parametrize(
+    ("amount", "gain", "why"),
+    [
+        (0.0, 1.05, "no faster"),
+        (0.1, 3.0, "cosine"),
+        (0.004, 3.0, "moves a score"),
+    ],
+)
+def test_each_rule_keeps_float32_by_itself(space, amount, gain, why):
+    trial = judge(space[0], turned(space[0], amount), space[1], gain)
+    assert trial.precision == "float32"
+    assert why in trial.reason
+
+
+def test_photos_that_resemble_each_other_need_their_order_kept(space):
+    """Scores move by less than 0.005, but two hundred photos of one scene change places."""
+    alike = unit(space[0][:1] + 0.005 * space[0])
+    trial = judge(alike, turned(alike, 0.0005), space[1], gain=3.0)
+    assert trial.score_shift < 0.005
+    assert trial.precision == "float32"
+    assert "ten best" in trial.reason
+
+
+def test_a_trial_is_run_once_and_remembered(models, tiny_checkpoint, pictures):
+    pytest.importorskip("openvino")
+    checkpoint = open_checkpoint(tiny_checkpoint)
+    assert remembered_trial(checkpoint) is None
+    assert load_vision_tower(checkpoint).precision == "float32"
+    trial = run_trial(checkpoint, pictures)
+    assert remembered_trial(checkpoint) == trial
+    assert trial.reason
+    content = json.loads((models / "trials.json").read_text())
+    assert [Trial(**each) for each in content.values()] == [trial]
+    assert [file.name for file in models.iterdir()] == ["trials.json"]
+
+
+def test_a_remembered_answer_decides_what_auto_means(models, tiny_checkpoint):
+    pytest.importorskip("openvino")
+    checkpoint = open_checkpoint(tiny_checkpoint)
+    run_trial(checkpoint)
+    file = models / "trials.json"
+    (key, content) = json.loads(file.read_text()).popitem()
+    file.write_text(json.dumps({key: content | {"precision": "bfloat16"}}))
+    assert load_vision_tower(checkpoint).precision == "bfloat16"
+    assert load_vision_tower(checkpoint, precision="float32").precision == "float32"
+
+
+def test_trials_of_other_checkpoints_do_not_count(models, tiny_checkpoint, tmp_path):
+    pytest.importorskip("openvino")
+    run_trial(open_checkpoint(tiny_checkpoint))
+    assert remembered_trial(open_checkpoint(make_checkpoint(tmp_path / "other", seed=9))) is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 5}'])
+def test_a_damaged_memory_is_as_none(models, tiny_checkpoint, content):
+    pytest.importorskip("openvino")
+    models.mkdir()
+    (models / "trials.json").write_text(content)
+    checkpoint = open_checkpoint(tiny_checkpoint)
+    assert remembered_trial(checkpoint) is None
+    assert run_trial(checkpoint) == remembered_trial(checkpoint)
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(models, tiny_checkpoint):
+    pytest.importorskip("openvino")
+    models.write_text("a file where the folder should be")
+    assert run_trial(open_checkpoint(tiny_checkpoint)).precision in ("float32", "bfloat16")
+
+
+def test_vision_only_checkpoints_are_tried_on_pictures(models, tmp_path):
+    pytest.importorskip("openvino")
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "vision", text=False, native=True, head=False))
+    assert run_trial(checkpoint).reason
+
+
+def test_synthetic_pictures_fit_and_differ(tiny_checkpoint):
+    checkpoint = open_checkpoint(tiny_checkpoint)
+    made = synthetic_pictures(checkpoint, 20)
+    assert {picture.shape for picture in made} == {(32, 32, 3)}
+    assert len({picture.tobytes() for picture in made}) == 20
+    assert [p.tobytes() for p in synthetic_pictures(checkpoint, 20)] == [p.tobytes() for p in made]
