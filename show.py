@@ -12,7 +12,7 @@ from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from photoseek.aimv2.download import Offer
@@ -129,7 +129,7 @@ class IndexView:
         self._task: Any = None
         self._next_line = time.monotonic() + PLAIN_SECONDS
 
-    def __enter__(self) -> IndexView:
+    def __enter__(self) -> Self:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -33,6 +33,9 @@ _STATE_OF = {
     Trouble.NO_PICTURE: "ignored",
 }
 
+DIGESTS_PER_SIZE = 64
+"""Where more contents share a size (thumbnails, icons), decoding the small file costs less than comparing."""
+
 
 class Files:
     """Implements `contracts.FileStore` for one space; only the writer calls it."""
@@ -74,12 +77,18 @@ class Files:
 
     def digests_of_sizes(self, sizes: Sequence[int]) -> dict[int, frozenset[bytes]]:
         contents, prepared, embeddings = schema.contents, schema.prepared, schema.embeddings
+        rare = (
+            sa.select(contents.c.size)
+            .where(contents.c.size.in_(set(sizes)))
+            .group_by(contents.c.size)
+            .having(sa.func.count() <= DIGESTS_PER_SIZE)
+        )
         statement = (
             sa.select(contents.c.size, contents.c.digest)
             .join(prepared, prepared.c.content_digest == contents.c.digest)
             .join(embeddings, embeddings.c.picture_digest == prepared.c.picture_digest)
             .where(
-                contents.c.size.in_(set(sizes)),
+                contents.c.size.in_(rare),
                 prepared.c.preprocessing == self._space.preprocessing,
                 embeddings.c.space_id == self._space.id,
             )
