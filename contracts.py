@@ -195,15 +195,21 @@ class Root:
     scanned_at: str | None
 
 
-class KnownFile(NamedTuple):
-    """What the catalog knows of one file, as far as a scan needs it; a tuple, since a scan makes millions."""
+KnownRow: TypeAlias = tuple[bytes, int, int, int, str, int, str | None]
+"""The fields of a `KnownFile` without its names: a rescan reads millions and looks closely at few."""
 
+
+class KnownFile(NamedTuple):
+    """What the catalog knows of one file, as far as a scan needs it."""
+
+    name: bytes
     id: int
     size: int
     mtime_ns: int
     state: str
     """`indexed`, `failed`, `skipped` or `ignored`."""
-    missing: bool
+    missing: int
+    """0 or 1."""
     trouble: str | None
 
 
@@ -248,8 +254,8 @@ class FileStore(Protocol):
         """Folders at or below `under` (relative; empty for the whole root) that hold known files."""
         ...
 
-    def known_files(self, root_id: int, folder: bytes) -> dict[bytes, KnownFile]:
-        """Known files directly in a folder, by name."""
+    def known_files(self, root_id: int, folder: bytes) -> dict[bytes, KnownRow]:
+        """Known files directly in a folder, by name; `KnownFile._make` names a row's fields."""
         ...
 
     def known_stats(self, root_id: int) -> set[tuple[int, int]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from photoseek.binding import ModelBinding, model_source
-from photoseek.contracts import Outcome, PhotoRead, ReadFailure, Root, WorkItem
+from photoseek.contracts import KnownFile, Outcome, PhotoRead, ReadFailure, Root, WorkItem
 from photoseek.errors import LibraryNotFoundError, PhotoUnreadableError, UsageError
 from photoseek.indexer.decode import read_photo
 from photoseek.indexer.pipeline import IndexOptions, IndexRun
@@ -140,8 +140,8 @@ def add_picture(store: Store, binding: ModelBinding, data: bytes, id: str) -> No
             vector = binding.vision(space).encode([result.picture])[0]
         root = store.catalog.add_root(APP_ROOT, "app")
         name = os.fsencode(id)
-        known = files.known_files(root.id, b"").get(name)
-        item = WorkItem(root.id, b"", name, len(data), 0, known.id if known else None)
+        row = files.known_files(root.id, b"").get(name)
+        item = WorkItem(root.id, b"", name, len(data), 0, KnownFile._make(row).id if row else None)
         files.record([Outcome(item, result, vector)])
         store.generations.merge_if_due(space, IndexSettings.load(store.catalog), finishing=True)
 

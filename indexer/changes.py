@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable
 from pathlib import Path
 
-from photoseek.contracts import FileStore, KnownFile, Outcome, ReadFailure, Root, Trouble, WorkItem
+from photoseek.contracts import FileStore, KnownFile, KnownRow, Outcome, ReadFailure, Root, Trouble, WorkItem
 from photoseek.indexer.report import IndexReport, PhotoTrouble
 from photoseek.indexer.scan import RootUnavailableError, ScannedFolder, scan
 from photoseek.indexer.worklist import Worklist
@@ -77,49 +77,58 @@ class RootChanges:
                 self._lose(folder, excluded=_within(folder, left_out))
         return self._found_known or not self._missing or self._moved_within()
 
-    def _compare_folder(self, found: ScannedFolder, known: dict[bytes, KnownFile]) -> None:
+    def _compare_folder(self, found: ScannedFolder, known: dict[bytes, KnownRow]) -> None:
         report = self.report
+        unchanged = 0
         for name, size, mtime_ns in found.files:
-            entry = known.pop(name, None)
-            if entry is None:
+            row = known.pop(name, None)
+            if row is None:
                 if self._may_be_picture(name):
                     self.work.add(WorkItem(self.root.id, found.folder, name, size, mtime_ns))
                 else:
                     report.ignored += 1
                 continue
-            self._found_known = True
-            if entry.size == size and entry.mtime_ns == mtime_ns:
-                self._same(found.folder, name, entry)
+            _name, id, known_size, known_mtime_ns, state, missing, _trouble = row
+            if known_size != size or known_mtime_ns != mtime_ns:
+                self._found_known = True
+                self.work.add(WorkItem(self.root.id, found.folder, name, size, mtime_ns, id))
+            elif state == "indexed" and not missing:
+                unchanged += 1
             else:
-                self.work.add(WorkItem(self.root.id, found.folder, name, size, mtime_ns, entry.id))
+                self._same(found.folder, KnownFile._make(row))
+        if unchanged:
+            self._found_known = True
+            report.unchanged += unchanged
         for name, reason in found.broken:
             if not self._may_be_picture(name):
                 report.ignored += 1
             elif name not in known:
                 item = WorkItem(self.root.id, found.folder, name, size=0, mtime_ns=0)
                 self.obstacles.append(Outcome(item, ReadFailure(Trouble.SURROUNDINGS, reason)))
-            elif known[name].state == "failed":
+            elif KnownFile._make(known[name]).state == "failed":
                 known.pop(name)
                 report.failed += 1
             # Otherwise a photo was there and a dead link is now: it is missing, and comes back with its target.
         for name in found.excluded:
             report.ignored += 1
-            entry = known.pop(name, None)
-            if entry is not None:
+            row = known.pop(name, None)
+            if row is not None:
                 self._found_known = True
+                entry = KnownFile._make(row)
                 if entry.state != "ignored":
                     self._excluded.append(entry.id)
-        self._missing.extend(entry.id for entry in known.values() if not entry.missing)
+        self._missing.extend(entry.id for entry in map(KnownFile._make, known.values()) if not entry.missing)
 
-    def _same(self, folder: bytes, name: bytes, entry: KnownFile) -> None:
-        """A file whose size and time are those in the catalog."""
+    def _same(self, folder: bytes, entry: KnownFile) -> None:
+        """A file whose size and time are those in the catalog, and that was not simply indexed."""
+        self._found_known = True
         report = self.report
         again = (entry.state == "failed" and entry.trouble == Trouble.SURROUNDINGS.value) or (
             self._retry_failed and entry.state in ("failed", "skipped")
         )
         no_longer_excluded = entry.state == "ignored" and entry.trouble is None
         if again or no_longer_excluded:
-            self.work.add(WorkItem(self.root.id, folder, name, entry.size, entry.mtime_ns, entry.id))
+            self.work.add(WorkItem(self.root.id, folder, entry.name, entry.size, entry.mtime_ns, entry.id))
             return
         if entry.missing:
             self._returned.append(entry.id)
@@ -135,7 +144,7 @@ class RootChanges:
 
     def _lose(self, folder: bytes, *, excluded: bool) -> None:
         """A known folder that the walk did not meet."""
-        for entry in self._store.known_files(self.root.id, folder).values():
+        for entry in map(KnownFile._make, self._store.known_files(self.root.id, folder).values()):
             if excluded and entry.state != "ignored":
                 self._excluded.append(entry.id)
                 self._found_known = True

@@ -16,9 +16,9 @@ THUMBNAIL_FOLDERS = frozenset(
 """Folders in which file managers and storage boxes keep thumbnails, deleted files and their own data."""
 
 
-def hidden(name: bytes) -> bool:
+def hidden(name: bytes, *, folder: bool) -> bool:
     """Hidden by its name, or one of the folders above."""
-    return name.startswith(b".") or name in THUMBNAIL_FOLDERS
+    return name.startswith(b".") or (folder and name in THUMBNAIL_FOLDERS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import stat
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ def scan(root: bytes, *, under: bytes = b"", other_roots: frozenset[bytes] = fro
                 continue
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(path) as listing:
-                entries = sorted(listing, key=_entry_name)
+                entries = sorted(listing, key=operator.attrgetter("name"))
             rules = rules.below(folder, os.path.join(path, IGNORE_FILE))
         except OSError as error:
             if first:
@@ -73,15 +74,20 @@ def scan(root: bytes, *, under: bytes = b"", other_roots: frozenset[bytes] = fro
         found = ScannedFolder(folder)
         folders: list[tuple[bytes, IgnoreRules]] = []
         for entry in entries:
+            # Nearly every entry: a plain file that no rule can leave out.
+            if not rules.levels and not entry.name.startswith(b".") and entry.is_file(follow_symlinks=False):
+                try:
+                    status = entry.stat()
+                except OSError as error:
+                    found.broken.append((entry.name, error.strerror or str(error)))
+                else:
+                    found.files.append((entry.name, status.st_size, status.st_mtime_ns))
+                continue
             subfolder = _sort_entry(entry, root, rules, other_roots, found)
             if subfolder is not None:
                 (links if entry.is_symlink() else folders).append((subfolder, rules))
         pending.extend(reversed(folders))
         yield found
-
-
-def _entry_name(entry: os.DirEntry[bytes]) -> bytes:
-    return entry.name
 
 
 def _sort_entry(
@@ -92,7 +98,7 @@ def _sort_entry(
     relative = found.folder + b"/" + name if found.folder else name
     try:
         is_folder = entry.is_dir()
-        if hidden(name) or (rules.levels and rules.exclude(relative, folder=is_folder)):
+        if hidden(name, folder=is_folder) or (rules.levels and rules.exclude(relative, folder=is_folder)):
             (found.excluded_folders if is_folder else found.excluded).append(relative if is_folder else name)
             return None
         if is_folder:

@@ -303,7 +303,8 @@ def _prune(connection: sa.Connection) -> None:
         " WHERE NOT EXISTS (SELECT 1 FROM files f WHERE f.content_id = t.content_id)"
     )
     connection.exec_driver_sql(
-        "CREATE TEMP TABLE IF NOT EXISTS gone_pictures (digest BLOB PRIMARY KEY, preprocessing TEXT)"
+        "CREATE TEMP TABLE IF NOT EXISTS gone_pictures"
+        " (digest BLOB, preprocessing TEXT, PRIMARY KEY (digest, preprocessing))"
     )
     connection.exec_driver_sql("DELETE FROM temp.gone_pictures")
     connection.exec_driver_sql(
@@ -315,8 +316,10 @@ def _prune(connection: sa.Connection) -> None:
     )
     connection.exec_driver_sql(f"DELETE FROM contents WHERE id IN ({gone})")
     unshown = (
-        "SELECT id FROM embeddings WHERE picture_digest IN (SELECT digest FROM temp.gone_pictures"
-        " WHERE digest NOT IN (SELECT picture_digest FROM prepared))"
+        "SELECT e.id FROM temp.gone_pictures g CROSS JOIN spaces s ON s.preprocessing = g.preprocessing"
+        " CROSS JOIN embeddings e ON e.space_id = s.id AND e.picture_digest = g.digest"
+        " WHERE NOT EXISTS (SELECT 1 FROM prepared p WHERE p.picture_digest = g.digest"
+        "  AND p.preprocessing = g.preprocessing)"
     )
     connection.exec_driver_sql(
         f"INSERT OR IGNORE INTO masked SELECT id, space_id FROM embeddings WHERE id IN ({unshown})"

@@ -97,8 +97,8 @@ def import_vectors(catalog: Catalog, space: Space, source: Path) -> int:
             # Until a file shows them, no search may return them.
             connection.exec_driver_sql(
                 "INSERT OR IGNORE INTO masked SELECT e.id, e.space_id FROM embeddings e WHERE e.space_id = ?"
-                " AND NOT EXISTS (SELECT 1 FROM prepared p JOIN contents c ON c.digest = p.content_digest"
-                "  JOIN files f ON f.content_id = c.id WHERE p.picture_digest = e.picture_digest"
+                " AND NOT EXISTS (SELECT 1 FROM prepared p CROSS JOIN contents c ON c.digest = p.content_digest"
+                "  CROSS JOIN files f ON f.content_id = c.id WHERE p.picture_digest = e.picture_digest"
                 "  AND f.state = 'indexed' AND f.missing = 0)",
                 (space.id,),
             )

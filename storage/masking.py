@@ -10,17 +10,19 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+# CROSS JOIN keeps SQLite to this order: from the few touched contents to their embeddings, each by an index.
 _AFFECTED = """
     SELECT e.id, e.space_id, EXISTS (
-        SELECT 1 FROM prepared p JOIN contents c ON c.digest = p.content_digest JOIN files f ON f.content_id = c.id
+        SELECT 1 FROM prepared p CROSS JOIN contents c ON c.digest = p.content_digest
+        CROSS JOIN files f ON f.content_id = c.id
         WHERE p.picture_digest = e.picture_digest AND p.preprocessing = s.preprocessing
           AND f.state = 'indexed' AND f.missing = 0
     ) AS visible
-    FROM embeddings e JOIN spaces s ON s.id = e.space_id
-    WHERE e.picture_digest IN (
-        SELECT p.picture_digest FROM temp.touched t JOIN contents c ON c.id = t.content_id
-        JOIN prepared p ON p.content_digest = c.digest
-    )
+    FROM temp.touched t
+    CROSS JOIN contents touched ON touched.id = t.content_id
+    CROSS JOIN prepared shown ON shown.content_digest = touched.digest
+    CROSS JOIN spaces s ON s.preprocessing = shown.preprocessing
+    CROSS JOIN embeddings e ON e.space_id = s.id AND e.picture_digest = shown.picture_digest
 """
 
 

@@ -88,7 +88,6 @@ files = Table(
     Column("added_at", Text, nullable=False),
     UniqueConstraint("root_id", "folder", "name"),
     Index("files_content", "content_id"),
-    Index("files_state", "state", "missing"),
     sqlite_autoincrement=True,
 )
 

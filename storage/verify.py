@@ -131,7 +131,8 @@ def _mask_problems(catalog: Catalog) -> Iterator[str]:
     statement = (
         "SELECT count(*) FROM embeddings e JOIN spaces s ON s.id = e.space_id"
         " WHERE EXISTS (SELECT 1 FROM masked m WHERE m.embedding_id = e.id) = EXISTS ("
-        "  SELECT 1 FROM prepared p JOIN contents c ON c.digest = p.content_digest JOIN files f ON f.content_id = c.id"
+        "  SELECT 1 FROM prepared p CROSS JOIN contents c ON c.digest = p.content_digest"
+        "  CROSS JOIN files f ON f.content_id = c.id"
         "  WHERE p.picture_digest = e.picture_digest AND p.preprocessing = s.preprocessing"
         "  AND f.state = 'indexed' AND f.missing = 0)"
     )
