@@ -60,7 +60,7 @@ def load_vision_tower(
     else:
         from photoseek.aimv2.numpy_engine import NumpyVision
 
-        computed = NumpyVision(checkpoint, checkpoint.vision)
+        computed = NumpyVision(checkpoint, checkpoint.vision, threads=threads)
     return EngineVisionTower(computed, checkpoint.vision, checkpoint.dim)
 
 
@@ -100,7 +100,7 @@ def load_text_tower(
     else:
         from photoseek.aimv2.numpy_engine import NumpyText
 
-        computed = NumpyText(checkpoint, checkpoint.text)
+        computed = NumpyText(checkpoint, checkpoint.text, threads=threads)
     return EngineTextTower(
         computed, functools.partial(read_tokenizer, checkpoint, checkpoint.text), checkpoint.text, checkpoint.dim
     )
