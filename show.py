@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -126,44 +125,49 @@ class IndexView:
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._task: Any = None
+        self._word = ""
         self._next_line = time.monotonic() + PLAIN_SECONDS
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=max(10, min(40, shutil.get_terminal_size().columns - 60))),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task("Looking", total=None, rate="")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._close_bar()
 
     def __call__(self, progress: Progress) -> None:
         word = {"scan": "Looking", "index": "Indexing", "merge": "Writing the index"}[progress.stage]
-        rate = f"{progress.rate:.1f} photos/s" if progress.rate else ""
-        if self._bar is not None:
-            self._bar.update(self._task, description=word, completed=progress.done, total=progress.total, rate=rate)
+        if sys.stderr.isatty():
+            self._draw(word, progress.done, progress.total, unit=" photos")
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + PLAIN_SECONDS
             total = f" of {progress.total:,}" if progress.total is not None else ""
             left = f", {_duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
-            pace = f" ({rate}{left})" if rate else ""
+            pace = f" ({progress.rate:.1f} photos/s{left})" if progress.rate else ""
             print(f"{word}: {progress.done:,}{total}{pace}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def _draw(self, word: str, done: int, total: int | None, *, unit: str) -> None:
+        if word != self._word:
+            from tqdm import tqdm
+
+            self._close_bar()
+            self._word = word
+            self._bar = tqdm(
+                desc=word,
+                total=total,
+                unit=unit,
+                unit_scale=unit == "B",
+                file=sys.stderr,
+                dynamic_ncols=True,
+                leave=False,
+            )
+        self._bar.update(done - self._bar.n)
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
 
 def _duration(seconds: float) -> str:
@@ -176,8 +180,8 @@ class DownloadView(IndexView):
     """The same for a download, in bytes."""
 
     def tell(self, done: int, total: int) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, description="Downloading", completed=done, total=total, rate="bytes")
+        if sys.stderr.isatty():
+            self._draw("Downloading", done, total, unit="B")
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + PLAIN_SECONDS
             print(f"Downloading: {done:,} of {total:,} bytes", file=sys.stderr, flush=True)  # noqa: T201
