@@ -55,7 +55,7 @@ def read_photo_file(path: bytes) -> PhotoFile | ReadFailure:
     nor files larger than `FILE_BYTES_MAX`. Symbolic links are followed.
     """
     try:
-        if (failure := _failure_of_status(os.stat(path))) is not None:  # noqa: PTH116  (a path of bytes)
+        if (failure := _failure_of_status(os.stat(path))) is not None:
             return failure
         descriptor = os.open(path, _OPEN_FLAGS)
     except OSError as error:
