@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from photoseek.indexer.exif import read_exif
 from photoseek.indexer.formats import SNIFF_BYTES, sniff
 from photoseek.indexer.metadata import camera_facts, orientation_of
 from PIL import Image
+
+_logger = logging.getLogger(__name__)
 
 PIXELS_MAX = 220_000_000
 """Pixels of a picture that is decoded: the largest phone sensors have 200 million (16,320 x 12,240). Checked
@@ -87,6 +90,7 @@ def read_photo(
     except MemoryError:
         return ReadFailure(Trouble.SURROUNDINGS, "needs more memory than there is for one photo", digest)
     except Exception as error:  # decoders raise anything when they meet damage; it is the file's fault here
+        _logger.debug("a %s of %d bytes was not decoded", format_name, len(data), exc_info=True)
         return ReadFailure(Trouble.FILE, _reason(error, format_name, len(data)), digest)
     picture = _checked(preprocessing.prepare(upright.image))
     return PhotoRead(
