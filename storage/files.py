@@ -216,7 +216,7 @@ class Files:
     def _content_ids(self, connection: sa.Connection, digests: Sequence[bytes]) -> dict[bytes, int]:
         contents = schema.contents.c
         statement = sa.select(contents.digest, contents.id).where(contents.digest.in_(digests))
-        return dict(connection.execute(statement).tuples().all())
+        return {digest: id for digest, id in connection.execute(statement)}  # noqa: C416 - rows are no pairs to mypy
 
     def _place(
         self,

@@ -192,7 +192,7 @@ def _generation_problems(catalog: Catalog, space: Space, generation: Generation)
             table.space_id == space.id, table.id >= int(part[0]), table.id <= int(part[-1])
         )
         with catalog.database.reading() as connection:
-            stored = dict(connection.execute(statement).tuples().all())
+            stored = {id: vector for id, vector in connection.execute(statement)}  # noqa: C416 - rows are no pairs to mypy
         held = {id: rows[first + position].tobytes() for position, id in enumerate(part.tolist())}
         different += sum(held.get(id) != vector for id, vector in stored.items())
     if different:
