@@ -82,6 +82,21 @@ def png_without_text(data: bytes) -> bytes:
     return data if length == len(data) else b"".join(kept)
 
 
+def jpeg_without_metadata(data: bytes) -> bytes:
+    """A JPEG without its EXIF and XMP segments.
+
+    Pillow reads the EXIF block of every JPEG for a resolution that nobody asks for, and warns when it is damaged:
+    in an app's process that would be output. Returns `data` itself where there is nothing to drop.
+    """
+    kept = []
+    start = 0
+    for marker, content, end in _jpeg_segments(data):
+        if marker == 0xE1:
+            kept.append(data[start : content - 4])
+            start = end
+    return b"".join([*kept, data[start:]]) if kept else data
+
+
 def avif_without_exif(data: bytes) -> bytes:
     """An AVIF whose EXIF block is not found any more: libavif and Pillow refuse the picture for a damaged one."""
     return _EXIF_ITEM.sub(rb"\1skip", data)

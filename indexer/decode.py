@@ -18,7 +18,13 @@ from importlib import import_module
 import numpy as np
 from photoseek.contracts import CameraFacts, PhotoRead, Picture, Preprocessing, ReadFailure, Trouble
 from photoseek.indexer.colour import to_srgb
-from photoseek.indexer.containers import MetadataBlocks, avif_without_exif, metadata_blocks, png_without_text
+from photoseek.indexer.containers import (
+    MetadataBlocks,
+    avif_without_exif,
+    jpeg_without_metadata,
+    metadata_blocks,
+    png_without_text,
+)
 from photoseek.indexer.exif import read_exif
 from photoseek.indexer.formats import SNIFF_BYTES, sniff
 from photoseek.indexer.metadata import camera_facts, orientation_of
@@ -159,6 +165,8 @@ def _open_with_pillow(data: bytes, format_name: str) -> tuple[Image.Image, Metad
     module, class_name = _PILLOW_CLASSES[format_name]
     open_image: Callable[[io.BytesIO], Image.Image] = getattr(import_module(module), class_name)
     match format_name:
+        case "jpeg":
+            image = open_image(io.BytesIO(jpeg_without_metadata(data)))
         case "png":
             image = open_image(io.BytesIO(png_without_text(data)))
         case "avif":

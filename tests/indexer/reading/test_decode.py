@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from photoseek.contracts import PhotoRead, ReadFailure, Trouble
 from photoseek.indexer import decode
-from photoseek.indexer.containers import png_without_text
+from photoseek.indexer.containers import jpeg_without_metadata, png_without_text
 from photoseek.indexer.decode import digest_of_picture, read_photo
 from PIL import Image
 from small_photos import BLUE, GREEN, RED, YELLOW, Squash, encoded, exif_block, four_colours, noise_jpeg
@@ -113,6 +113,20 @@ def test_a_jpeg_is_decoded_small_where_nothing_is_lost() -> None:
     assert (small.width, small.height) == (full.width, full.height) == (1600, 1200)
     read(data, Watching(size=76))
     assert sizes[-1] == (400, 300)  # 200 x 150 would be less than 152 on one side
+
+
+@pytest.mark.parametrize("cut", [7, 9, 20, 40])
+def test_damaged_exif_costs_a_jpeg_neither_its_picture_nor_a_warning(cut: int) -> None:
+    exif = b"Exif\0\0" + exif_block({0x010F: "Maker", 0x011A: ((72, 1),), 0x0110: "Model"})[:cut]
+    photo = read(encoded(four_colours(), "JPEG", exif=exif))  # warnings are errors here
+    assert_upright(photo)
+
+
+def test_dropping_metadata_keeps_every_other_byte_of_a_jpeg() -> None:
+    plain = encoded(four_colours(), "JPEG")
+    assert jpeg_without_metadata(plain) is plain
+    tagged = encoded(four_colours(), "JPEG", exif=b"Exif\0\0" + exif_block({0x010F: "Maker"}), xmp=b"<x/>")
+    assert jpeg_without_metadata(tagged) == plain
 
 
 def test_a_draft_minds_the_turn() -> None:
