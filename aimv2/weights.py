@@ -105,7 +105,17 @@ class Weights:
         part = stored if rows is None else stored[rows]
         if entry.dtype == "BF16":
             return (part.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        if entry.dtype == "F32" and not self.is_view(name):
+            return part.copy()
         return part.astype(np.float32, copy=False)
+
+    def is_view(self, name: str) -> bool:
+        """Whether `read` gives a view of the file: float32, and at an address that fits it.
+
+        Writers pad the header so that it does; matrix products would copy the rest at every call.
+        """
+        entry = self.entries[name]
+        return entry.dtype == "F32" and entry.start % 4 == 0
 
     def fingerprint(self) -> bytes:
         """SHA-256 over all headers and, in order of name, a sample of each tensor's bytes.

@@ -281,8 +281,9 @@ def safetensors_bytes(tensors: Tensors, dtype: str = "F32") -> bytes:
 
 
 def with_header(header: Any, data: bytes) -> bytes:
-    """Put any header, a true or a lying one, before `data`."""
+    """Put any header, a true or a lying one, before `data`; padded to 8 bytes, as writers do."""
     text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + data
 
 

@@ -144,6 +144,17 @@ def test_values_come_back_as_stored(tmp_path, dtype):
     assert weights.read("a").dtype == np.float32
 
 
+@pytest.mark.parametrize("padding", range(4))
+def test_a_header_of_any_length_gives_aligned_values(tmp_path, padding):
+    """Unpadded files exist; BLAS and OpenVINO take aligned memory only."""
+    header = json.dumps({"a": GOOD}).encode() + b" " * padding
+    values = np.array([1.5, -2], dtype=np.float32)
+    weights = open_bytes(tmp_path, struct.pack("<Q", len(header)) + header + values.tobytes())
+    assert weights.read("a").flags.aligned
+    assert weights.read("a").tolist() == [1.5, -2]
+    assert weights.is_view("a") == ((8 + len(header)) % 4 == 0)
+
+
 def test_writing_into_a_parameter_never_reaches_the_file(tmp_path):
     content = safetensors_bytes({"a": np.ones(4, np.float32)})
     open_bytes(tmp_path, content).read("a")[:] = 5
