@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from photoseek.contracts import Candidates, PhotoRow
 from photoseek.errors import LibraryNotFoundError
-from photoseek.storage.catalog import CATALOG_NAME, Catalog
+from photoseek.storage.catalog import Catalog
 from photoseek.storage.files import Files
 from photoseek.storage.generations import Generations
 from photoseek.storage.lock import WriterLock
@@ -30,7 +30,12 @@ class Store:
 
     @property
     def exists(self) -> bool:
-        return (self.folder / CATALOG_NAME).is_file()
+        """Is there a catalog? The empty file of a process that was killed before it made the tables is none."""
+        try:
+            self.catalog  # noqa: B018 - opens it
+        except LibraryNotFoundError:
+            return False
+        return True
 
     @property
     def catalog(self) -> Catalog:
