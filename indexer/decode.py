@@ -36,6 +36,9 @@ PIXELS_MAX = 220_000_000
 """Pixels of a picture that is decoded: the largest phone sensors have 200 million (16,320 x 12,240). Checked
 against the header before anything is decoded, also where a JPEG would be decoded at a smaller scale."""
 
+DRAFT_PIXELS_MIN = 1_000_000
+"""Smaller JPEGs are decoded whole: that takes milliseconds, and gives exactly the picture that others compute."""
+
 REASON_CHARACTERS_MAX = 200
 """Length of a reason that comes from a decoder's own words."""
 
@@ -146,7 +149,7 @@ def _decode(data: bytes, format_name: str, draft_size: tuple[int, int] | None) -
     camera = camera_facts(blocks)
     turn = _turn(image, format_name, camera)
     width, height = image.size
-    if draft_size is not None and format_name == "jpeg":
+    if draft_size is not None and format_name == "jpeg" and width * height >= DRAFT_PIXELS_MIN:
         # The size that must stay is that of the upright picture.
         image.draft(None, draft_size[::-1] if turn >= 5 else draft_size)
     image.load()

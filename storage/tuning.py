@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import faiss
@@ -16,6 +17,8 @@ MARGIN = 0.003
 """Aimed above the target on the tuning half, so that the held-out half reaches it."""
 CANDIDATES = 256
 """How many candidates the lists give for exact scoring, at least."""
+SCANNED_ROWS_MIN = 4096
+"""Lists are probed until about this many rows are scanned: fewer save no time that could be measured."""
 MIN_QUERIES = 20
 """With fewer texts, stored photo vectors are the queries: a space without a text tower."""
 
@@ -47,7 +50,7 @@ def tune(
         hits = [np.isin(truth_row, found_row).mean() for truth_row, found_row in zip(truth[part], found, strict=True)]
         return float(np.mean(hits))
 
-    nprobe = 1
+    nprobe = min(ivf.nlist, math.ceil(SCANNED_ROWS_MIN * ivf.nlist / len(ids)))
     while nprobe < ivf.nlist and recall(tuning, nprobe) < TARGET_RECALL + MARGIN:
         nprobe = min(ivf.nlist, max(nprobe + 1, round(nprobe * 1.2)))
     while (held_recall := recall(held_out, nprobe)) < TARGET_RECALL and nprobe < ivf.nlist:

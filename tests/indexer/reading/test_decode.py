@@ -133,16 +133,16 @@ def test_a_draft_minds_the_turn() -> None:
     class Tall(Squash):
         @property
         def draft_size(self) -> tuple[int, int]:
-            return 100, 300
+            return 200, 600
 
         def prepare(self, image: Image.Image) -> np.ndarray:
-            assert image.size == (200, 400)
+            assert image.size == (400, 800)
             return super().prepare(image)
 
-    # Half of the upright 400 x 800 is above 100 x 300; of the stored 800 x 400 no smaller scale is.
-    stored = Image.new("RGB", (800, 400), RED)
+    # Half of the upright 800 x 1600 is above 200 x 600; of the stored 1600 x 800 no smaller scale is.
+    stored = Image.new("RGB", (1600, 800), RED)
     photo = read(encoded(stored, "JPEG", exif=b"Exif\0\0" + exif_block({0x0112: 6})), Tall())
-    assert (photo.width, photo.height) == (400, 800)
+    assert (photo.width, photo.height) == (800, 1600)
 
 
 def test_equal_pixels_in_other_files_have_equal_picture_digests() -> None:
