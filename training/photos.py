@@ -1,6 +1,6 @@
 """Decode every training photo once into plain uint8 arrays on disk.
 
-Each set becomes `photos/<set>.npy`, shape (n, 3, side, side), uint8, squashed to squares, and `photos/<set>.tsv` with
+Each set becomes `photos/<set>.npy`, shape (n, side, side, 3), uint8, squashed to squares, and `photos/<set>.tsv` with
 one row a photo: source name, split, text (captions joined by ` | `, or a class name, or keywords).
 """
 
@@ -158,12 +158,12 @@ SETS: dict[str, tuple[Callable[[Path, Path], Iterator[Item]], int]] = {
 
 
 def squashed(encoded: bytes, side: int) -> NDArray[np.uint8]:
-    """Decode one photo and resize it to (3, side, side), whatever its proportions."""
+    """Decode one photo and resize it to (side, side, 3), whatever its proportions."""
     with Image.open(io.BytesIO(encoded)) as image:
         rgb = image.convert("RGB")
     if rgb.size != (side, side):
         rgb = rgb.resize((side, side), Image.Resampling.BICUBIC)
-    return np.asarray(rgb).transpose(2, 0, 1)
+    return np.asarray(rgb)
 
 
 def prepare(name: str, data: Path, repositories: Path, folder: Path) -> Path:
@@ -189,7 +189,7 @@ def prepare(name: str, data: Path, repositories: Path, folder: Path) -> Path:
                 pictures.append(picture)
                 rows.append(f"{item.name}\t{item.split}\t{item.text}\n")
     part = target.with_suffix(".part.npy")
-    array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(pictures), 3, side, side))
+    array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(pictures), side, side, 3))
     for row, picture in enumerate(pictures):
         array[row] = picture
     array.flush()
@@ -202,7 +202,7 @@ def prepare(name: str, data: Path, repositories: Path, folder: Path) -> Path:
 def load(name: str, folder: Path) -> tuple[NDArray[np.uint8], list[list[str]]]:
     """The array (memory-mapped) of one prepared set and its rows (name, split, text)."""
     rows = [line.split("\t") for line in (folder / f"{name}.tsv").read_text(encoding="utf-8").splitlines()]
-    array = np.load(folder / f"{name}.npy", mmap_mode="r")
+    array = np.load(folder / f"{name}.npy", mmap_mode="c")
     if len(rows) != len(array):
         raise ValueError(f"{name}: {len(rows)} rows for {len(array)} photos; delete both files and prepare again")
     return array, rows

@@ -1,0 +1,275 @@
+"""The whole recipe in one command, each step skipped when its result is there:
+
+python -m training.run --data DIR --repositories DIR --work DIR --config training/builtin.toml
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from training import export, photos, samples, space, teachers, text, texts, vision, vocabulary
+from training.towers import TextSize, VisionSize
+
+log = logging.getLogger(__name__)
+
+
+def sentence_vectors(work: Path, name: str, wanted: list[str]) -> torch.Tensor:
+    """MiniLM vectors (n, 384) float32 of `wanted`, computed once and kept as sentences/<name>.npy."""
+    target = work / "sentences" / f"{name}.npy"
+    return torch.from_numpy(np.asarray(teachers.compute_sentences(wanted, target, teachers.SentenceTeacher()))).float()
+
+
+def class_sentences(data: Path, work: Path) -> torch.Tensor:
+    """Mean MiniLM vector of each class's prompts, (1000, 384)."""
+    prompts = [t.format(n[0]) for n in texts.imagenet_names(data) for t in texts.TEMPLATES[: texts.CLASS_PROMPTS]]
+    return sentence_vectors(work, "classes", prompts).view(1000, texts.CLASS_PROMPTS, -1).mean(1)
+
+
+def fit_space(config: dict[str, Any], data: Path, work: Path) -> space.Space:
+    """Fit the joint space on every training photo (no dev row) and keep it as space.safetensors."""
+    target = work / "space.safetensors"
+    if target.exists():
+        return space.Space.load(target)
+    texts_seen: dict[str, int] = {}
+    pair_photo: list[int] = []
+    pair_text: list[int] = []
+    features: list[np.ndarray] = []
+    kept = 0
+    for name in config["mix"]:
+        rows = photos.load(name, work / "photos")[1]
+        train = [k for k, row in enumerate(rows) if row[1] == "train"]
+        features.append(np.load(work / "teacher" / f"{name}.0.npy")[train])
+        for place, k in enumerate(train):
+            if name == "tiny-imagenet":
+                break  # its labels come in through the classifier's probabilities
+            captioned = name == "flickr8k"
+            for label in texts.label_texts(name, rows[k][2])[: 5 if captioned else 2]:
+                for _ in range(4 if captioned else 1):
+                    pair_photo.append(kept + place)
+                    pair_text.append(texts_seen.setdefault(label, len(texts_seen)))
+        kept += len(train)
+    every = torch.from_numpy(np.concatenate(features))
+    weight, bias = teachers.PhotoTeacher().classifier()
+    probabilities = torch.cat([(part.float() @ weight.T + bias).softmax(1).half() for part in every.split(8192)])
+    torch.manual_seed(config["seed"])
+    fitted = space.fit(
+        every, probabilities, torch.tensor(pair_photo), torch.tensor(pair_text), sentence_vectors(work, "pairs", list(texts_seen)),
+        class_sentences(data, work), seed=config["seed"], **config["space"],
+    )  # fmt: skip
+    fitted.save(target)
+    return fitted
+
+
+def flickr_captions(work: Path, split: str) -> tuple[list[int], list[str]]:
+    """Photo rows and captions (five a photo) of one split of Flickr8k."""
+    rows = photos.load("flickr8k", work / "photos")[1]
+    pairs = [(k, caption) for k, row in enumerate(rows) if row[1] == split for caption in row[2].split(" | ")]
+    return [k for k, _ in pairs], [caption for _, caption in pairs]
+
+
+def make_check(fitted: space.Space, data: Path, work: Path) -> vision.Check:
+    pictures = photos.load("flickr8k", work / "photos")[0]
+    rows, captions = flickr_captions(work, "dev")
+    order = sorted(set(rows))
+    place = {row: k for k, row in enumerate(order)}
+    table, encoded = photos.read_tar(data / "eval" / "imagenet-1000.tar")
+    even = [row for row in table if int(row[1]) % 2 == 0 and row[5] == "no"]
+    return vision.Check(
+        dev=np.asarray(pictures[order]),
+        dev_text=fitted.text_vectors(sentence_vectors(work, "dev", captions)),
+        dev_owner=torch.tensor([place[row] for row in rows]),
+        classes=np.stack([photos.squashed(encoded[row[0]], 192) for row in even]),
+        class_index=torch.tensor([int(row[1]) for row in even]),
+        class_vectors=fitted.classes,
+    )
+
+
+def make_bank(fitted: space.Space, work: Path) -> vision.Bank:
+    """Five train captions a photo, photo k's at rows 5 k to 5 k + 4 (rows of dev photos repeat a train caption)."""
+    rows, captions = flickr_captions(work, "train")
+    vectors = fitted.text_vectors(sentence_vectors(work, "train", captions))
+    count = len(photos.load("flickr8k", work / "photos")[1])
+    table = vectors[torch.randint(0, len(vectors), (5 * count,), generator=torch.Generator().manual_seed(0))]
+    seen: dict[int, int] = {}
+    for row, vector in zip(rows, vectors, strict=True):
+        at = seen.get(row, 0)
+        if at < 5:
+            table[5 * row + at] = vector
+        seen[row] = at + 1
+    return vision.Bank(table, torch.arange(5 * count) // 5, fitted.classes)
+
+
+def prepare(config: dict[str, Any], data: Path, repositories: Path, work: Path) -> None:
+    """Decode all photos and compute all teacher features that the config names."""
+    for name in ("flickr8k-whole-dev", *config["mix"]):
+        photos.prepare(name, data, repositories, work / "photos")
+    engine: teachers.PhotoTeacherEngine | None = None
+    for name in ("flickr8k-whole-dev", *config["mix"]):
+        for view in range(config["views"].get(name, 1)):
+            if not (work / "teacher" / f"{name}.{view}.npy").exists():
+                engine = engine or teachers.PhotoTeacherEngine()
+                teachers.compute_view(name, view, work, engine, tuple(config["crop_area"]), config["seed"])
+
+
+def train_vision(config: dict[str, Any], data: Path, work: Path, start: Path | None) -> Path:
+    fitted = fit_space(config, data, work)
+    sets = [samples.open_set(name, work, share) for name, share in config["mix"].items()]
+    log.info("sets: %s", {s.name: (len(s.train_rows), len(s.features)) for s in sets})
+    synset_class = {synset: k for k, synset in enumerate(texts.imagenet_synsets(data))}
+    settings = dict(config["vision"])
+    size = VisionSize(**settings.pop("size"))
+    phases = [vision.Phase(**phase) for phase in settings.pop("phases")]
+    return vision.train(
+        size, fitted, sets, make_bank(fitted, work), make_check(fitted, data, work), teachers.PhotoTeacher().classifier(),
+        synset_class, phases, work / "vision", seed=config["seed"], start=start, **settings,
+    )  # fmt: skip
+
+
+def make_lessons(
+    config: dict[str, Any], fitted: space.Space, data: Path, repositories: Path, work: Path
+) -> text.Lessons:
+    """All texts of the text tower with their places in the joint space, in groups."""
+    captions = texts.caption_texts(data)
+    names = texts.imagenet_names(data)
+    prompts = [(k, t.format(name)) for k, some in enumerate(names) for name in some for t in texts.TEMPLATES]
+    labels = {
+        label
+        for name in ("corel", "caltech", "pacs", "scenes")
+        for row in photos.load(name, work / "photos")[1]
+        for label in texts.label_texts(name, row[2])
+    }
+    groups = {
+        "captions": captions,
+        "prompts": [prompt for _, prompt in prompts],
+        "phrases": texts.phrases(config["seed"], 25_000) + sorted(labels),
+        "words": texts.words_of(captions, 8),
+        "wordnet": texts.wordnet_names(repositories),
+    }
+    every, edges, targets = [], {}, []
+    for name, group in groups.items():
+        log.info("texts: %s %d", name, len(group))
+        vectors = sentence_vectors(work, f"text-{name}", group)
+        if name == "prompts":
+            offsets = fitted.class_offset[torch.tensor([k for k, _ in prompts])]
+            placed = torch.nn.functional.normalize(vectors @ fitted.text + offsets, dim=1)
+        else:
+            placed = fitted.text_vectors(vectors)
+        edges[name] = (len(every), len(every) + len(group), config["text"]["shares"][name])
+        every += group
+        targets.append(placed.half())
+    return text.Lessons(every, torch.cat(targets), edges)
+
+
+def train_text(config: dict[str, Any], data: Path, repositories: Path, work: Path) -> Path:
+    """Vocabulary and text tower, against the photo teacher's vectors."""
+    fitted = fit_space(config, data, work)
+    lessons = make_lessons(config, fitted, data, repositories, work)
+    folder = work / "tokenizer"
+    if not (folder / "tokenizer.json").exists():
+        vocabulary.build(lessons.texts, config["vocabulary"]["size"], folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    settings = dict(config["text"])
+    settings.pop("shares")
+    size = text_size(config, tokenizer)
+    settings.pop("size")
+    rows, captions = flickr_captions(work, "dev")
+    order = sorted(set(rows))
+    features = torch.from_numpy(np.load(work / "teacher" / "flickr8k.0.npy"))
+    train_rows = sorted(set(flickr_captions(work, "train")[0]))
+    return text.train(
+        size, tokenizer, lessons, fitted.photo_vectors(features[train_rows]), fitted.scale.item(), work / "text", seed=config["seed"],
+        dev_texts=captions, dev_owner=torch.tensor([order.index(row) for row in rows]), dev_photos=fitted.photo_vectors(features[order]),
+        **settings,
+    )  # fmt: skip
+
+
+def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path) -> Path:
+    """LiT: the vision tower is locked; the text tower keeps its lessons and learns what that tower sees in the train photos."""
+    fitted = fit_space(config, data, work)
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
+    side = config["export"]["side"]
+    student = vision.Student(VisionSize(**config["vision"]["size"]), fitted.photo.shape[1], fitted.components.shape[1])
+    student.load_state_dict(load_file(work / "vision" / "averaged.safetensors"))
+    pictures = photos.load("flickr8k", work / "photos")[0]
+    seen: dict[str, torch.Tensor] = {}
+    owners: dict[str, torch.Tensor] = {}
+    captions: dict[str, list[str]] = {}
+    for split in ("train", "dev"):
+        rows, captions[split] = flickr_captions(work, split)
+        order = sorted(set(rows))
+        place = {row: k for k, row in enumerate(order)}
+        owners[split] = torch.tensor([place[row] for row in rows])
+        seen[split] = vision.embed(student, pictures[order], side)
+    settings = {k: v for k, v in config["text"].items() if k not in ("shares", "size", "steps", "lr")}
+    return text.train(
+        text_size(config, tokenizer), tokenizer, make_lessons(config, fitted, data, repositories, work), seen["train"], fitted.scale.item(),
+        work / "tuned", seed=config["seed"], dev_texts=captions["dev"], dev_owner=owners["dev"], dev_photos=seen["dev"],
+        start=work / "text" / "weights.safetensors", pairs=text.Pairs(captions["train"], owners["train"], seen["train"]),
+        **config["tune"], **settings,
+    )  # fmt: skip
+
+
+def export_checkpoint(config: dict[str, Any], data: Path, work: Path, folder: Path) -> None:
+    """Write the averaged vision tower and the newest text tower as a checkpoint folder."""
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
+    tuned = work / "tuned" / "weights.safetensors"
+    digest = export.export(
+        work / "vision" / "averaged.safetensors", tuned if tuned.exists() else work / "text" / "weights.safetensors", work / "tokenizer",
+        VisionSize(**config["vision"]["size"]), text_size(config, tokenizer), config["export"]["side"],
+        fit_space(config, data, work).scale.item(), folder,
+    )  # fmt: skip
+    log.info("exported %s, SHA-256 of model.safetensors %s", folder, digest)
+
+
+def text_size(config: dict[str, Any], tokenizer: Tokenizer) -> TextSize:
+    return TextSize(
+        **config["text"]["size"], vocab_size=tokenizer.get_vocab_size(), eos_token_id=tokenizer.token_to_id(vocabulary.END),
+        max_position_embeddings=vocabulary.CONTEXT,
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/ and eval/ (the tars)")
+    parser.add_argument("--repositories", type=Path, required=True, help="folder with clones named owner+name")
+    parser.add_argument("--work", type=Path, required=True, help="folder for arrays, features, states and logs")
+    parser.add_argument("--config", type=Path, default=Path(__file__).with_name("builtin.toml"))
+    parser.add_argument(
+        "--start", type=Path, help="weights (safetensors) to begin from when there is no state to resume"
+    )
+    parser.add_argument("--threads", type=int, help="instead of the config's: one where other work shares the cores")
+    parser.add_argument("--export", type=Path, help="folder of the checkpoint to write; WORK/checkpoint if not given")
+    parser.add_argument("--step", choices=["prepare", "vision", "text", "tune", "export"], help="only this step")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s",
+        handlers=[logging.StreamHandler(), logging.FileHandler(options.work / "training.log")],
+    )  # fmt: skip
+    config = tomllib.loads(options.config.read_text(encoding="utf-8"))
+    torch.set_num_threads(options.threads or config["threads"])
+    steps = [options.step] if options.step else ["prepare", "vision", "text", "tune", "export"]
+    if "prepare" in steps:
+        prepare(config, options.data, options.repositories, options.work)
+    if "vision" in steps:
+        train_vision(config, options.data, options.work, options.start)
+    if "text" in steps:
+        train_text(config, options.data, options.repositories, options.work)
+    if "tune" in steps:
+        tune_text(config, options.data, options.repositories, options.work)
+    if "export" in steps:
+        export_checkpoint(config, options.data, options.work, options.export or options.work / "checkpoint")
+
+
+if __name__ == "__main__":
+    main()
