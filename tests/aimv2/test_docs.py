@@ -26,6 +26,7 @@ def documented_world(tmp_path, monkeypatch):
     models = tmp_path / "models"
     monkeypatch.setenv("PHOTOSEEK_MODELS", str(models))
     monkeypatch.setattr("photoseek.aimv2.models.__file__", str(tmp_path / "package" / "models.py"))
+    monkeypatch.setattr("photoseek.aimv2.trial.PICTURES_MAX", 20)
     monkeypatch.chdir(tmp_path)
     make_checkpoint(tmp_path / "package" / "builtin")
     make_checkpoint(models / "apple" / "aimv2-large-patch14-224-lit", layout="apple")

@@ -25,6 +25,7 @@ def space():
 @pytest.fixture
 def models(tmp_path, monkeypatch):
     monkeypatch.setenv("PHOTOSEEK_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr("photoseek.aimv2.trial.PICTURES_MAX", 20)  # enough for the course of things
     return tmp_path / "models"
 
 
