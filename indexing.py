@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from photoseek.binding import ModelBinding, model_source
-from photoseek.contracts import KnownFile, Outcome, PhotoRead, ReadFailure, Root, WorkItem
-from photoseek.errors import LibraryNotFoundError, PhotoUnreadableError, UsageError
-from photoseek.indexer.decode import read_photo
+from photoseek.contracts import KnownFile, Outcome, Root, WorkItem
+from photoseek.errors import LibraryNotFoundError, UsageError
 from photoseek.indexer.pipeline import IndexOptions, IndexRun
 from photoseek.indexer.report import IndexReport, Progress
 from photoseek.indexer.workers import DecodeWorkers
 from photoseek.indexer.worklist import Worklist
+from photoseek.picture_reader import PictureReader
 from photoseek.storage.generations import IndexSettings
 from photoseek.storage.spaces import Space
 from photoseek.storage.store import Store
@@ -122,7 +122,7 @@ def check_paths(paths: Sequence[bytes] | None, roots: Sequence[Root]) -> None:
         raise UsageError(f"there is no folder {name}", hint="check the spelling, or mount its drive first")
 
 
-def add_picture(store: Store, binding: ModelBinding, data: bytes, id: str) -> None:
+def add_picture(store: Store, binding: ModelBinding, reader: PictureReader, data: bytes, id: str) -> None:
     """`PhotoLibrary.add`: a picture that is no file.
 
     Raises:
@@ -130,19 +130,16 @@ def add_picture(store: Store, binding: ModelBinding, data: bytes, id: str) -> No
     """
     with writing(store):
         space = active_space(store, binding)
-        result = read_photo(data, binding.preprocessing(space))
-        if isinstance(result, ReadFailure):
-            raise PhotoUnreadableError(f"the picture {id!r} cannot be read: {result.reason}")
-        assert isinstance(result, PhotoRead)
+        photo = reader.read(data, f"the picture {id!r}", binding.preprocessing(space))
         files = store.files(space)
         vector = None
-        if not files.embedded_pictures([result.picture_digest]):
-            vector = binding.vision(space).encode([result.picture])[0]
+        if not files.embedded_pictures([photo.picture_digest]):
+            vector = binding.vision(space).encode([photo.picture])[0]
         root = store.catalog.add_root(APP_ROOT, "app")
         name = os.fsencode(id)
         row = files.known_files(root.id, b"").get(name)
         item = WorkItem(root.id, b"", name, len(data), 0, KnownFile._make(row).id if row else None)
-        files.record([Outcome(item, result, vector)])
+        files.record([Outcome(item, photo, vector)])
         store.generations.merge_if_due(space, IndexSettings.load(store.catalog), finishing=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import threading
@@ -15,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from photoseek import indexing
 from photoseek.binding import EngineOptions, ModelBinding
-from photoseek.contracts import Embeddings, Picture, Preprocessing, ReadFailure, Root
+from photoseek.contracts import Embeddings, Picture, Preprocessing, Root
 from photoseek.errors import LibraryNotFoundError, PhotoUnreadableError, UsageError
 from photoseek.indexer.pipeline import IndexOptions
 from photoseek.indexer.report import IndexReport, Progress
 from photoseek.indexing import ModelChange
+from photoseek.picture_reader import PictureReader, picture_bytes
 from photoseek.search.query import WITHOUT_WEIGHT, Term, combine
 from photoseek.search.ranking import FILE_ID_PREFIX, fold, rank
 from photoseek.search.results import Photo, Results
@@ -64,6 +64,7 @@ class PhotoLibrary:
         self.path = path
         self._store = Store(path)
         self._binding = ModelBinding(lambda: self._store.spaces, binding_model, options)
+        self._reader = PictureReader()
         self._guard = threading.RLock()  # model loading
         self._pid = os.getpid()
         self._closed = False
@@ -108,6 +109,7 @@ class PhotoLibrary:
     def close(self) -> None:
         """Release files and the model; the library cannot be used afterwards."""
         self._closed = True
+        self._reader.close()
         self._store.close()
 
     def __enter__(self) -> PhotoLibrary:
@@ -176,7 +178,7 @@ class PhotoLibrary:
         self._check_usable()
         if not id or id.startswith(FILE_ID_PREFIX):
             raise UsageError(f"{id!r} cannot be the id of a picture: it is empty or begins with {FILE_ID_PREFIX!r}")
-        indexing.add_picture(self._store, self._binding, _picture_bytes(picture), id)
+        indexing.add_picture(self._store, self._binding, self._reader, picture_bytes(picture), id)
         photo = self.get(id)
         assert photo is not None
         return photo
@@ -465,21 +467,13 @@ class PhotoLibrary:
         return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
     def _prepared(self, picture: PictureLike, preprocessing: Preprocessing) -> Picture:
-        from photoseek.indexer.decode import read_photo
-
         if isinstance(picture, Photo):
             if picture.path is None:
                 raise PhotoUnreadableError(f"the picture {picture.id!r} is no file; give its bytes")
             picture = picture.path
-        name = os.fsdecode(picture) if isinstance(picture, str | os.PathLike) else "the example picture"
-        try:
-            data = Path(name).read_bytes() if isinstance(picture, str | os.PathLike) else _picture_bytes(picture)
-        except OSError as error:
-            raise PhotoUnreadableError(f"{name} cannot be read: {error.strerror}") from error
-        result = read_photo(data, preprocessing)
-        if isinstance(result, ReadFailure):
-            raise PhotoUnreadableError(f"{name} cannot be read: {result.reason}")
-        return result.picture
+        if isinstance(picture, str | os.PathLike):
+            return self._reader.read(Path(picture), os.fspath(picture), preprocessing).picture
+        return self._reader.read(picture_bytes(picture), "the example picture", preprocessing).picture
 
     def _ranked(
         self,
@@ -537,19 +531,3 @@ def _as_paths(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] |
     if paths is None:
         return None
     return [os.path.abspath(os.fsencode(path)) for path in _as_list(paths)]
-
-
-def _picture_bytes(picture: bytes | Image.Image) -> bytes:
-    """A picture as the bytes of a file; PIL images become PNG, which loses nothing."""
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return bytes(picture)
-    stream = io.BytesIO()
-    try:
-        whole = picture if picture.mode in _PNG_MODES else picture.convert("RGB")
-        whole.save(stream, "PNG", compress_level=1)
-    except (OSError, ValueError, AttributeError) as error:
-        raise PhotoUnreadableError(f"the picture given is neither bytes nor a whole PIL image: {error}") from error
-    return stream.getvalue()
-
-
-_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
