@@ -107,6 +107,7 @@ def check_paths(paths: Sequence[bytes] | None, roots: Sequence[Root]) -> None:
         UsageError: a path that is neither a folder nor a root of old; no path for a library without roots.
     """
     known = {root.path for root in roots}
+    away = [root.rstrip(b"/") + b"/" for root in known if not os.path.isdir(root)]
     if paths is None:
         if not any(root.kind == "folder" for root in roots):
             raise UsageError("this library has no folders yet", hint='name one: "photoseek index FOLDER"')
@@ -115,7 +116,7 @@ def check_paths(paths: Sequence[bytes] | None, roots: Sequence[Root]) -> None:
         raise UsageError("no folder to index was given")
     for path in paths:
         name = os.fsdecode(path)
-        if path in known or any(path.startswith(root + b"/") for root in known) or os.path.isdir(path):
+        if path in known or path.startswith(tuple(away)) or os.path.isdir(path):
             continue
         if os.path.exists(path):
             raise UsageError(f"{name} is not a folder", hint="name the folder that the photo lies in")
@@ -218,16 +219,23 @@ def _finish(store: Store, space: Space, report: IndexReport, on_progress: OnProg
 
 
 def _targets(store: Store, paths: Sequence[bytes] | None) -> list[tuple[Root, bytes]]:
-    """(root, sub-folder) for each path; a path inside a root is that root's sub-folder, any other a new root."""
+    """(root, sub-folder) for each path; a path inside a root is that root's sub-folder, any other a new root.
+
+    Nothing comes twice, also when a path lies in another one.
+    """
     roots = [root for root in store.catalog.roots() if root.kind == "folder"]
     if paths is None:
         return [(root, b"") for root in roots]
     targets: list[tuple[Root, bytes]] = []
-    for path in paths:
+    for path in sorted(set(paths)):  # a folder comes before what lies in it
         above = [root for root in roots if path == root.path or path.startswith(root.path.rstrip(b"/") + b"/")]
         if above:
             root = max(above, key=lambda root: len(root.path))
-            targets.append((root, path[len(root.path) :].strip(b"/")))
+            under = path[len(root.path) :].strip(b"/")
+            if not any(
+                other == root and (not part or (under + b"/").startswith(part + b"/")) for other, part in targets
+            ):
+                targets.append((root, under))
         else:
             root = store.catalog.add_root(path)
             roots.append(root)

@@ -35,6 +35,8 @@ class RootChanges:
         self._store = store
         self._may_be_picture = may_be_picture
         self._retry_failed = retry_failed
+        self.missing = 0
+        """Photos that are gone; rows of files that are none, or that a rule left out, are not counted."""
         self._missing = array("q")
         self._returned = array("q")
         self._excluded = array("q")
@@ -75,7 +77,7 @@ class RootChanges:
                 self._found_known = True  # not seen, but not gone either: its files keep their state
             else:
                 self._lose(folder, excluded=_within(folder, left_out))
-        return self._found_known or not self._missing or self._moved_within()
+        return self._found_known or not self.missing or self._moved_within()
 
     def _compare_folder(self, found: ScannedFolder, known: dict[bytes, KnownRow]) -> None:
         report = self.report
@@ -117,7 +119,8 @@ class RootChanges:
                 entry = KnownFile._make(row)
                 if entry.state != "ignored":
                     self._excluded.append(entry.id)
-        self._missing.extend(entry.id for entry in map(KnownFile._make, known.values()) if not entry.missing)
+        for entry in map(KnownFile._make, known.values()):
+            self._miss(entry)
 
     def _same(self, folder: bytes, entry: KnownFile) -> None:
         """A file whose size and time are those in the catalog, and that was not simply indexed."""
@@ -148,17 +151,19 @@ class RootChanges:
             if excluded and entry.state != "ignored":
                 self._excluded.append(entry.id)
                 self._found_known = True
-            elif not excluded and not entry.missing:
-                self._missing.append(entry.id)
+            elif not excluded:
+                self._miss(entry)
+
+    def _miss(self, entry: KnownFile) -> None:
+        """A known file that is not where it was."""
+        if not entry.missing:
+            self._missing.append(entry.id)
+            self.missing += entry.state != "ignored"
 
     def _moved_within(self) -> bool:
         """Nothing known stands where it stood: was it all moved, rather than the drive taken away?"""
         stats = self._store.known_stats(self.root.id)
         return any((item.size, item.mtime_ns) in stats for item in self.work)
-
-    @property
-    def missing(self) -> int:
-        return len(self._missing)
 
 
 def _within(folder: bytes, parents: list[bytes]) -> bool:

@@ -90,6 +90,7 @@ class IndexRun:
         self.add_roots(root for root, _under in targets)
         for root, under in targets:
             if self._cancel.is_set():
+                self.report.cancelled = True
                 break
             change = RootChanges(
                 self._store,

@@ -40,3 +40,6 @@ class Worklist:
 
     def close(self) -> None:
         self._file.close()
+
+    def __del__(self) -> None:
+        self.close()  # a run that an error ends leaves its lists behind

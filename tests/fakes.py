@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from photoseek import indexing
+from photoseek import indexing, picture_reader
 from photoseek.binding import ModelBinding
 from photoseek.contracts import (
     DecodeJob,
@@ -105,6 +105,8 @@ class OneByOne:
         """Nothing to end."""
 
     def _answer(self, job: DecodeJob) -> ReadResult:
+        if job.data is not None:
+            return read_photo(job.data, self._preprocessing)
         photo = read_photo_file(job.path)
         if isinstance(photo, ReadFailure):
             return photo
@@ -130,3 +132,4 @@ def install_fakes(replace: Callable[[Any, str, Any], None] = setattr) -> None:
     replace(ModelBinding, "_load_vision", vision)
     replace(ModelBinding, "_load_text", text)
     replace(indexing, "DecodeWorkers", OneByOne)
+    replace(picture_reader, "DecodeWorkers", OneByOne)
