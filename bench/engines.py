@@ -1,6 +1,6 @@
 """Engines side by side: pictures a second, and the time from a cold start to one query's vector.
 
-    python -m photoseek.bench.engines --size small large --work /tmp/engines
+    python bench/engines.py --size small large --work engines-work
 
 makes random checkpoints of the built-in model's size and of AIMv2-large's (1.7 GB), and runs every engine that
 is installed: NumPy, OpenVINO (float32, bfloat16), torch through transformers' classes (float32, bfloat16), and
