@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from photoseek.binding import ModelBinding, model_source
 from photoseek.contracts import KnownFile, Outcome, Root, WorkItem
-from photoseek.errors import LibraryNotFoundError, UsageError
+from photoseek.errors import LibraryNotFoundError, LibraryUnreadableError, UsageError
 from photoseek.indexer.pipeline import IndexOptions, IndexRun
 from photoseek.indexer.report import IndexReport, Progress
 from photoseek.indexer.workers import DecodeWorkers
@@ -43,11 +43,14 @@ def writing(store: Store) -> Iterator[None]:
 
     Raises:
         LibraryBusyError: somebody else is writing.
+        LibraryUnreadableError: the folder cannot be made or written.
     """
     try:
         store.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"the library {store.folder} cannot be made: {error.strerror}") from error
+        raise LibraryUnreadableError(
+            f"the library {store.folder} cannot be made: {error.strerror}", hint="name another folder with --library"
+        ) from error
     with store.lock():
         store.create()
         store.generations.remove_litter()

@@ -94,7 +94,7 @@ class Catalog:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"the library {folder} cannot be made: {error.strerror}") from error
+            raise LibraryUnreadableError(f"the library {folder} cannot be made: {error.strerror}") from error
         database = Database(folder / CATALOG_NAME)
         with database.writing() as connection:
             schema.metadata.create_all(connection)

@@ -86,7 +86,8 @@ class Database:
     def _mapped(self, error: BaseException | None) -> Exception:
         code = getattr(error, "sqlite_errorcode", None)
         primary = code & 0xFF if code is not None else None
-        if primary == sqlite3.SQLITE_FULL:
+        # SHMSIZE: no room for the file beside the WAL that all its users share.
+        if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
             return StorageFullError(
                 f"the disk of {self.path} is full; nothing that was stored before is lost",
                 hint="free some space and run the same command again",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from filelock import FileLock, Timeout
-from photoseek.errors import LibraryBusyError
+from photoseek.errors import LibraryBusyError, LibraryUnreadableError, StorageFullError
+from photoseek.storage.database import disk_full
 
 
 class WriterLock:
@@ -32,6 +34,8 @@ class WriterLock:
 
         Raises:
             LibraryBusyError: another process, or another thread of this one, is writing.
+            LibraryUnreadableError: the library's folder cannot be written.
+            StorageFullError: there is no room for the lock file.
         """
         if self._holder is not None:
             raise LibraryBusyError(self._library, os.getpid())
@@ -39,8 +43,12 @@ class WriterLock:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise LibraryBusyError(self._library, self._other_pid()) from error
+        except OSError as error:
+            kind = StorageFullError if disk_full(error) else LibraryUnreadableError
+            raise kind(f"the library {self._library} cannot be written: {error.strerror}") from error
         self._holder = threading.get_ident()
-        self._pid_file.write_text(str(os.getpid()), encoding="ascii")
+        with suppress(OSError):  # a full disk: the number is for messages only
+            self._pid_file.write_text(str(os.getpid()), encoding="ascii")
         return self
 
     def __exit__(
