@@ -11,8 +11,8 @@ WIDTH = 100
 INTRODUCTION = """\
 # Command line
 
-The help text of every command, as the program prints it (written by `tests/docs/cli_page.py`). `--library` and `-v` are
-for every command; `--library` may stand before or after the command's name. [Exit codes](errors.md).
+The help text of every command, as the program prints it (written by `tests/docs/cli_page.py`). `-v` stands before a
+command's name, `--library` before or after it. [Exit codes](errors.md).
 """
 
 
@@ -26,8 +26,9 @@ def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Com
 
 def page() -> str:
     parts = [INTRODUCTION]
+    settings = {**cli.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
     for name, command in commands(cli, "photoseek"):
-        context = click.Context(command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH)
+        context = click.Context(command, info_name=name, **settings)
         parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 
