@@ -275,11 +275,13 @@ class PhotoLibrary:
         self._check_usable()
         if len(labels) < 2:
             raise UsageError("classifying needs at least two labels")
+        if "{}" not in template:
+            raise UsageError(f'the template {template!r} has no place for the label: "a photo of a {{}}" has one')
         space = self._active() if self.exists else None
         with self._guard:
             towers = self._binding.towers(space)
         vector = towers.vision.encode([self._prepared(picture, towers.checkpoint.preprocessing)])[0]
-        texts = towers.text.encode([template.format(label) for label in labels])
+        texts = towers.text.encode([template.replace("{}", label) for label in labels])
         logits = (texts @ vector) * (towers.checkpoint.logit_scale or 1.0)
         odds = np.exp(logits - logits.max())
         ranked = sorted(zip(labels, (odds / odds.sum()).tolist(), strict=True), key=lambda pair: -pair[1])
@@ -530,4 +532,7 @@ def _as_paths(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] |
     """Absolute paths as bytes; links are left as they are."""
     if paths is None:
         return None
-    return [os.path.abspath(os.fsencode(path)) for path in _as_list(paths)]
+    encoded = [os.fsencode(path) for path in _as_list(paths)]
+    if b"" in encoded:  # an unset variable of a script; it would mean the current folder
+        raise UsageError("an empty path was given")
+    return [os.path.abspath(path) for path in encoded]

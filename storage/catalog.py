@@ -95,7 +95,7 @@ class Catalog:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LibraryUnreadableError(f"the library {folder} cannot be made: {error.strerror}") from error
-        database = Database(folder / CATALOG_NAME)
+        database = Database(folder / CATALOG_NAME, new=True)
         with database.writing() as connection:
             schema.metadata.create_all(connection)
             connection.exec_driver_sql(f"PRAGMA application_id = {schema.APPLICATION_ID}")
@@ -128,7 +128,7 @@ class Catalog:
         Raises:
             StorageFullError: the target's disk is full.
         """
-        copy = Database(folder / CATALOG_NAME)
+        copy = Database(folder / CATALOG_NAME, new=True)
         with self.database.raw() as source, copy.raw() as target:
             source.backup(target)
         return Catalog(copy)

@@ -23,7 +23,13 @@ class Database:
     whatever kills the process.
     """
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
+    def __init__(self, path: Path, *, new: bool = False, durable: bool = True) -> None:
+        """Open the file at first use.
+
+        Args:
+            new: make the file what photoseek wants; one that exists may be anybody's and is taken as it is.
+            durable: False for what can be lost at a power cut.
+        """
         self.path = path
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S})
         synchronous = "FULL" if durable else "OFF"
@@ -32,8 +38,10 @@ class Database:
         def configure(connection: sqlite3.Connection, _record: object) -> None:
             # None: sqlite3 must not open transactions of its own, or DDL would escape a rollback.
             connection.isolation_level = None
-            for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "foreign_keys = ON"):
-                connection.execute(f"PRAGMA {pragma}")
+            if new:
+                connection.execute("PRAGMA journal_mode = WAL")  # stays with the file
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute("PRAGMA foreign_keys = ON")
 
         @sa.event.listens_for(self._engine, "begin")
         def begin(connection: sa.Connection) -> None:

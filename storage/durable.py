@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from photoseek.errors import StorageFullError
+from photoseek.errors import PhotoseekError, StorageFullError
 from photoseek.storage.database import disk_full
 
 
@@ -31,12 +31,12 @@ def new_folder(target: Path) -> Iterator[Path]:
 
     Raises:
         StorageFullError: the disk filled up; `target` does not exist then.
+        PhotoseekError: it cannot be written for another reason.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(target.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
     try:
+        unfinished.mkdir(parents=True)
         yield unfinished
         sync_folder(unfinished)
         os.replace(unfinished, target)
@@ -48,7 +48,7 @@ def new_folder(target: Path) -> Iterator[Path]:
                 f"the disk is full: {target} could not be written; nothing that was stored is lost",
                 hint="free some space and run the same command again",
             ) from error
-        raise
+        raise PhotoseekError(f"{target} could not be written: {error.strerror or error}") from error
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise

@@ -69,7 +69,7 @@ class QueryCache:
     def _opened(self) -> Database:
         if self._database is None:
             fresh = not self._path.exists()
-            database = Database(self._path, durable=False)
+            database = Database(self._path, new=fresh, durable=False)
             if fresh:
                 with database.writing() as connection:
                     _metadata.create_all(connection)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import pytest
 from photoseek import IndexSettings, PhotoLibrary
-from photoseek.errors import StorageFullError
+from photoseek.errors import PhotoseekError, StorageFullError
 from photoseek.storage import durable
 from small_library import stored_files, write_photos
 
@@ -133,9 +133,17 @@ def test_a_merge_that_does_not_fit_keeps_the_old_generation(
 
 def test_an_unfinished_folder_disappears_whatever_the_error(tmp_path: Path) -> None:
     target = tmp_path / "made"
-    with pytest.raises(StorageFullError), durable.new_folder(target) as folder:
-        (folder / "file").write_text("x")
-        raise OSError(errno.EDQUOT, "quota")
-    with pytest.raises(KeyboardInterrupt), durable.new_folder(target) as folder:
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
+
+    def fill_and_fail(error: BaseException) -> None:
+        with durable.new_folder(target) as folder:
+            (folder / "file").write_text("x")
+            raise error
+
+    for raised, told in (
+        (OSError(errno.EDQUOT, "quota"), StorageFullError),
+        (OSError(errno.EIO, "Input/output error"), PhotoseekError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ):
+        with pytest.raises(told):
+            fill_and_fail(raised)
+        assert list(tmp_path.iterdir()) == []
