@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from photoseek.aimv2.layout import Parameters
 from photoseek.aimv2.preprocessing import Preprocessing, from_processor_config
@@ -23,6 +25,7 @@ from photoseek.aimv2.sizes import (
 from photoseek.aimv2.weights import Weights, read_json
 from photoseek.errors import CheckpointError
 
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 
 
@@ -96,12 +99,8 @@ def read_checkpoint(folder: Path, name: str) -> Checkpoint:
         raise CheckpointError(f"{folder} holds no AIMv2 tower: model type {config.get('model_type')!r}")
     rules = None
     if vision is not None:
-        settings = folder / "preprocessor_config.json"
         rules = from_processor_config(
-            read_json(settings) if settings.is_file() else {},
-            image_side=vision.image,
-            patch=vision.patch,
-            where=str(folder),
+            _processor_settings(folder), image_side=vision.image, patch=vision.patch, where=str(folder)
         )
     return Checkpoint(
         name=name,
@@ -115,10 +114,24 @@ def read_checkpoint(folder: Path, name: str) -> Checkpoint:
     )
 
 
+def _processor_settings(folder: Path) -> Mapping[str, Any]:
+    """The image processor's settings: a file of its own, or a part of transformers 5's processor_config.json.
+
+    Empty where there is neither.
+    """
+    image_processor, processor = (folder / name for name in PROCESSOR_FILES)
+    if image_processor.is_file():
+        return read_json(image_processor)
+    part = read_json(processor).get("image_processor", {}) if processor.is_file() else {}
+    if not isinstance(part, dict):
+        raise CheckpointError(f"{processor}: image_processor is no object")
+    return part
+
+
 def _digest(folder: Path, weights: Weights) -> str:
     """SHA-256 over everything that decides an embedding; file names and lengths keep the parts apart."""
     digest = hashlib.sha256(b"photoseek checkpoint 1")
-    for name in ("config.json", "preprocessor_config.json", *TOKENIZER_FILES):
+    for name in ("config.json", *PROCESSOR_FILES, *TOKENIZER_FILES):
         file = folder / name
         content = file.read_bytes() if file.is_file() else b""
         digest.update(f"\n{name} {len(content)}\n".encode() + content)

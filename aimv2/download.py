@@ -37,7 +37,7 @@ METADATA_BYTES_MAX = 10_000_000
 """Most bytes of an answer that is read as a whole (a list of files, a licence)."""
 
 WANTED = re.compile(
-    r"config\.json|preprocessor_config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json"
+    r"config\.json|preprocessor_config\.json|processor_config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json"
     r"|vocab\.json|merges\.txt|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
     r"|README\.md|LICEN[SC]E(\.txt|\.md)?"
 )

@@ -7,9 +7,11 @@ touches just the rows of the token table it needs, and multiplies; no runtime to
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import threadpoolctl
@@ -23,7 +25,7 @@ Floats: TypeAlias = NDArray[np.float32]
 
 ONE_THREAD_TOKENS = 64
 """Up to so many tokens a product is too small to share: two threads then mostly wait for each other, and for a
-processor that another program holds (measured: 3 ms a query on one thread, up to 480 ms on two)."""
+processor that another program holds (measured: 3 to 18 ms a query on one thread, up to 480 ms on two)."""
 
 
 @dataclass(slots=True)
@@ -40,16 +42,39 @@ class States:
 
 
 class BlasThreads:
-    """How many threads NumPy's matrix products use. Counted for the whole process while a product runs."""
+    """How many threads NumPy's matrix products use.
+
+    BLAS counts them for the whole process: the limit holds from the first product that wants one until the
+    last has ended, whichever threads they run in, and what was there before comes back.
+    """
+
+    _lock = threading.Lock()
+    _running = 0
+    _limit: Any = None
 
     def __init__(self, threads: int | None) -> None:
         self.threads = threads
         self._controller = threadpoolctl.ThreadpoolController()
 
-    def for_tokens(self, tokens: int) -> AbstractContextManager[object]:
-        few = 1 if tokens <= ONE_THREAD_TOKENS else None
-        limited: AbstractContextManager[object] = self._controller.limit(limits=self.threads or few, user_api="blas")
-        return limited
+    @contextmanager
+    def for_tokens(self, tokens: int) -> Iterator[None]:
+        """Limit the threads while so many tokens are computed: to the caller's number, or one for a few."""
+        wanted = self.threads or (1 if tokens <= ONE_THREAD_TOKENS else None)
+        if wanted is None:
+            yield
+            return
+        shared = BlasThreads
+        with shared._lock:
+            if shared._running == 0:
+                shared._limit = self._controller.limit(limits=wanted, user_api="blas")
+            shared._running += 1
+        try:
+            yield
+        finally:
+            with shared._lock:
+                shared._running -= 1
+                if shared._running == 0:
+                    shared._limit.restore_original_limits()
 
 
 class NumpyVision:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,7 +47,7 @@ def import_openvino() -> Any:
 
 
 class OpenVinoVision:
-    """A vision tower with its projection. One thread at a time.
+    """A vision tower with its projection. Threads may share one; they take turns.
 
     Args:
         precision: "float32" or "bfloat16"; in bfloat16 weights, too, are rounded to it.
@@ -61,19 +62,19 @@ class OpenVinoVision:
     ) -> None:
         self.sizes, self.precision = sizes, precision
         graph = Graph(checkpoint.parameters(), sizes)
-        self._compiled = compile_graph(graph.vision(checkpoint, sizes), precision, threads)
+        self._compiled = Compiled(graph.vision(checkpoint, sizes), precision, threads)
 
     def run(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed pictures of one shape, (batch, height, width, 3) uint8; returns (batch, dim), any length."""
         patches = patchify(pictures, self.sizes.patch)
         if not self.sizes.native:
-            return infer(self._compiled, patches)
+            return self._compiled.run(patches)
         rows, columns = (side // self.sizes.patch for side in pictures.shape[1:3])
-        return infer(self._compiled, patches, sincos_positions(rows, columns, self.sizes.width))
+        return self._compiled.run(patches, sincos_positions(rows, columns, self.sizes.width))
 
 
 class OpenVinoText:
-    """A text tower with its projection. One thread at a time. Arguments as for OpenVinoVision.
+    """A text tower with its projection. Threads may share one; they take turns. Arguments as for OpenVinoVision.
 
     Token embeddings are looked up outside the graph, so that the table, a third of the weights, stays on disk.
     """
@@ -86,32 +87,36 @@ class OpenVinoText:
     ) -> None:
         self.sizes, self.precision = sizes, precision
         self._parameters = checkpoint.parameters()
-        self._compiled = compile_graph(Graph(self._parameters, sizes).text(sizes), precision, threads)
+        self._compiled = Compiled(Graph(self._parameters, sizes).text(sizes), precision, threads)
 
     def run(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Embed texts of one length, (batch, tokens); returns (batch, dim), any length."""
         ends = end_positions(token_ids, self.sizes.end_token)
-        return infer(self._compiled, embed_tokens(self._parameters, token_ids), ends)
+        return self._compiled.run(embed_tokens(self._parameters, token_ids), ends)
 
 
-def compile_graph(model: Any, precision: str, threads: int | None) -> Any:
-    """Compile for the CPU; returns an inference request.
+class Compiled:
+    """A graph compiled for the CPU.
 
     The precision is always stated: left alone, OpenVINO takes bfloat16 wherever the processor has it.
     """
-    settings: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    return import_openvino().Core().compile_model(model, "CPU", settings).create_infer_request()
 
+    def __init__(self, model: Any, precision: str, threads: int | None) -> None:
+        settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        self._request = import_openvino().Core().compile_model(model, "CPU", settings).create_infer_request()
+        self._turn = threading.Lock()
 
-def infer(request: Any, *inputs: NDArray[Any]) -> NDArray[np.float32]:
-    """Run once and copy the only output, which the next run would overwrite."""
-    result: NDArray[np.float32] = np.array(request.infer(list(inputs), share_inputs=True)[0], dtype=np.float32)
-    return result
+    def run(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
+        """Run once and copy the only output, which the next run would overwrite."""
+        with self._turn:
+            output = self._request.infer(list(inputs), share_inputs=True)[0]
+            result: NDArray[np.float32] = np.array(output, dtype=np.float32)
+        return result
 
 
 class Graph:

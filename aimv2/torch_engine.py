@@ -28,7 +28,7 @@ TOKENS_PER_BATCH_ACCELERATOR = 65536
 
 
 class TorchVision:
-    """A vision tower with its projection. One thread at a time."""
+    """A vision tower with its projection. Threads may share one."""
 
     name = "torch"
 
@@ -75,7 +75,7 @@ class TorchVision:
 
 
 class TorchText:
-    """A text tower with its projection. One thread at a time."""
+    """A text tower with its projection. Threads may share one."""
 
     name = "torch"
     tokens_per_batch = 8192

@@ -75,7 +75,7 @@ class Tower:
 
 
 class EngineVisionTower(Tower):
-    """A vision tower on an engine (`contracts.VisionTower`). One thread at a time."""
+    """A vision tower on an engine (`contracts.VisionTower`). Threads may share one."""
 
     def __init__(self, engine: VisionEngine, sizes: VisionSizes, dim: int) -> None:
         super().__init__(engine, dim)
@@ -119,7 +119,7 @@ class EngineVisionTower(Tower):
 
 
 class EngineTextTower(Tower):
-    """A text tower on an engine (`contracts.TextTower`). One thread at a time."""
+    """A text tower on an engine (`contracts.TextTower`). Threads may share one."""
 
     def __init__(self, engine: TextEngine, make_tokenizer: Callable[[], Tokenizer], sizes: TextSizes, dim: int) -> None:
         super().__init__(engine, dim)

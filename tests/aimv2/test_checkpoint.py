@@ -86,6 +86,17 @@ def test_a_logit_scale_is_clamped(tmp_path):
         open_checkpoint(folder)
 
 
+def test_the_processor_settings_may_lie_in_transformers_5s_file(tmp_path):
+    folder = make_checkpoint(tmp_path)
+    settings = json.loads((folder / "preprocessor_config.json").read_text()) | {"image_mean": [0.1, 0.2, 0.3]}
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": settings}))
+    assert open_checkpoint(folder).preprocessing.mean == (0.1, 0.2, 0.3)
+    (folder / "processor_config.json").write_text('{"image_processor": 5}')
+    with pytest.raises(CheckpointError, match="no object"):
+        open_checkpoint(folder)
+
+
 MISSING = ["config.json", "model.safetensors"]
 
 
