@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from photoseek.errors import PhotoseekError
+from photoseek.errors import LibraryUnreadableError, PhotoseekError
 from photoseek.storage.database import Database
 from sqlalchemy.dialects.sqlite import insert
 
@@ -35,6 +37,7 @@ class QueryCache:
 
     def __init__(self, library: Path) -> None:
         self._path = library / CACHE_NAME
+        self._guard = threading.Lock()
         self._database: Database | None = None
 
     def get(self, checkpoint_digest: str, text: str) -> NDArray[np.float32] | None:
@@ -45,7 +48,7 @@ class QueryCache:
             with self._opened().reading() as connection:
                 blob = connection.scalar(statement)
         except PhotoseekError as error:
-            log.warning("%s", error)
+            self._give_up(error)
             return None
         return np.frombuffer(blob, dtype="<f4") if blob is not None else None
 
@@ -59,19 +62,31 @@ class QueryCache:
                 newest = sa.select(sa.func.max(_queries.c.id)).scalar_subquery()
                 connection.execute(sa.delete(_queries).where(_queries.c.id <= newest - ROWS_MAX))
         except PhotoseekError as error:
-            log.warning("%s", error)
+            self._give_up(error)
 
     def close(self) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        with self._guard:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
 
     def _opened(self) -> Database:
-        if self._database is None:
-            fresh = not self._path.exists()
-            database = Database(self._path, new=fresh, durable=False)
-            if fresh:
-                with database.writing() as connection:
-                    _metadata.create_all(connection)
-            self._database = database
-        return self._database
+        with self._guard:
+            if self._database is None:
+                database = Database(self._path, new=not self._path.exists(), durable=False)
+                with database.reading() as connection:
+                    is_made = sa.inspect(connection).has_table(_queries.name)
+                if not is_made:  # new, or left empty by a process that was killed
+                    with database.writing() as connection:
+                        _metadata.create_all(connection)
+                self._database = database
+            return self._database
+
+    def _give_up(self, error: PhotoseekError) -> None:
+        """Log why there is no answer; a damaged cache is removed, and the next use makes a new one."""
+        log.warning("%s", error)
+        if isinstance(error, LibraryUnreadableError):
+            self.close()
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(OSError):
+                    self._path.with_name(CACHE_NAME + suffix).unlink()
