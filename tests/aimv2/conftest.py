@@ -14,8 +14,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that tests may say `import 
 
 PACKAGES = {"numpy": (), "openvino": ("openvino",), "torch": ("torch", "transformers")}
 
-TEXTS = ["a red car", "dog", "two dogs at the beach", "a photo of a cat", "an Über-café, 1:30 pm!"]
-
 
 def engine_params() -> list[object]:
     """Every engine; one whose package is missing is skipped with a reason."""

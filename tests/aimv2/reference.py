@@ -15,6 +15,21 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Params = Mapping[str, NDArray[np.float32]]
 
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
+STD = np.array([0.26862954, 0.26130258, 0.27577711])
+TEXTS = ["a red car", "dog", "two dogs at the beach", "a photo of a cat", "an Über-café, 1:30 pm!"]
+
+
+def normalised(picture: NDArray[np.uint8]) -> Array:
+    """CLIP's mean and deviation: uint8 (h, w, 3) to (3, h, w)."""
+    return ((picture / 255 - MEAN) / STD).transpose(2, 0, 1)
+
+
+def with_prefix(tensors: Params) -> Params:
+    """Parameters of a lone vision tower under the names they have in a dual encoder."""
+    lone = "embeddings.patch_embed.weight" in tensors
+    return {f"vision_model.{name}" if lone else name: value for name, value in tensors.items()}
+
 
 def norm(x: Array, weight: Array, eps: float) -> Array:
     return np.stack([row / math.sqrt(sum(v * v for v in row) / len(row) + eps) * weight for row in x])

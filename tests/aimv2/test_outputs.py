@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import reference
 from checkpoints import make_checkpoint
-from conftest import TEXTS
 from photoseek.aimv2 import features, load_text_tower, load_vision_tower, open_checkpoint, similarity
 from photoseek.errors import CheckpointError, NoTextTowerError
+from reference import TEXTS, normalised, with_prefix
 from safetensors.numpy import load_file
-from test_towers import MEAN, STD, with_prefix
 
 KINDS = [{}, {"text": False, "head": False}, {"native": True}, {"native": True, "text": False, "head": False}]
 
@@ -21,7 +20,7 @@ def test_picture_states_equal_the_reference(tmp_path, options, pictures):
     p = with_prefix(load_file(folder / "model.safetensors"))
     found = features(open_checkpoint(folder), pictures=pictures[:2], attentions=True)
     for index, picture in enumerate(pictures[:2]):
-        pooled, states, last = reference.vision(p, ((picture / 255 - MEAN) / STD).transpose(2, 0, 1), heads=2, layers=2)
+        pooled, states, last = reference.vision(p, normalised(picture), heads=2, layers=2)
         np.testing.assert_allclose(found.pooled[index], pooled, atol=1e-4)
         np.testing.assert_allclose(found.last_hidden_state[index], last, atol=1e-4)
         assert len(found.hidden_states) == len(states) == 3

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import TEXTS
 from photoseek.aimv2 import load_text_tower, open_checkpoint
+from reference import TEXTS
 
 
 def engines(checkpoint):

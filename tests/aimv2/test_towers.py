@@ -9,11 +9,8 @@ from checkpoints import make_checkpoint
 from numpy.typing import NDArray
 from photoseek.aimv2 import load_text_tower, load_vision_tower, open_checkpoint
 from photoseek.errors import CheckpointError, ModelError, NoTextTowerError, UsageError
+from reference import TEXTS, normalised, with_prefix
 from safetensors.numpy import load_file
-
-MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
-STD = np.array([0.26862954, 0.26130258, 0.27577711])
-TEXTS = ["a red car", "dog", "two dogs at the beach", "cat"]
 
 KINDS = {
     "dual": {},
@@ -29,8 +26,7 @@ def reference_pictures(folder, pictures, *, heads=2, layers=2):
     p = with_prefix(load_file(folder / "model.safetensors"))
     vectors = []
     for picture in pictures:
-        pixels = ((picture / 255 - MEAN) / STD).transpose(2, 0, 1)
-        pooled, _, _ = reference.vision(p, pixels, heads=heads, layers=layers)
+        pooled, _, _ = reference.vision(p, normalised(picture), heads=heads, layers=layers)
         vectors.append(reference.projected(p, "visual_projection", pooled))
     return np.array(vectors)
 
@@ -39,12 +35,6 @@ def reference_texts(folder, token_ids, end, *, heads=2, layers=2):
     p = with_prefix(load_file(folder / "model.safetensors"))
     pooled = [reference.text(p, ids, end=end, heads=heads, layers=layers) for ids in token_ids]
     return np.array([reference.projected(p, "text_projection", vector) for vector in pooled])
-
-
-def with_prefix(tensors):
-    """Parameters of a lone vision tower under the names they have in a dual encoder."""
-    lone = "embeddings.patch_embed.weight" in tensors
-    return {f"vision_model.{name}" if lone else name: value for name, value in tensors.items()}
 
 
 @pytest.mark.parametrize("layout", ["transformers", "apple"])
