@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
@@ -190,7 +189,7 @@ class Generations:
         if old is None or len(gone) > 0:
             ids, flat = np.empty(0, dtype=np.int64), new_flat(space.dim)
         else:
-            ids = np.load(old.folder / IDS_FILE)
+            ids = read_ids(old.folder, mapped=False)
             flat = open_index(old.folder / VECTORS_FILE, mapped=False)
         collected = [ids]
         for chunk_ids, vectors in self._chunks(space, int(ids[-1]) if len(ids) else 0):
@@ -235,7 +234,7 @@ class Generations:
         """The inverted lists of all rows, and how many rows they were trained for."""
         if old is not None and old.nlist and len(ids) <= RETRAIN_GROWTH * old.trained_rows:
             ivf = open_index(old.folder / IVF_FILE, mapped=False)
-            old_ids = np.load(old.folder / IDS_FILE)
+            old_ids = read_ids(old.folder, mapped=False)
             gone = np.setdiff1d(old_ids, ids, assume_unique=True)
             if len(gone):
                 ivf.remove_ids(faiss.IDSelectorBatch(gone))
@@ -277,19 +276,37 @@ def read_generation(connection: sa.Connection, library: Path, space_id: int) -> 
     )
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """A generation's manifest.
+def read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
+    """What a generation's manifest says of each file: size in bytes and SHA-256, by name.
 
     Raises:
         FileNotFoundError: there is none.
         DamageError: it is no manifest.
     """
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
-        dict(manifest["files"])
+        files = json.loads((folder / MANIFEST_FILE).read_bytes())["files"]
+        facts = {name: (int(files[name]["bytes"]), str(files[name]["sha256"])) for name in files}
     except (ValueError, KeyError, TypeError) as error:
         raise DamageError(f"{folder / MANIFEST_FILE} is damaged") from error
-    return manifest  # type: ignore[no-any-return]
+    if not {VECTORS_FILE, IDS_FILE} <= facts.keys():
+        raise DamageError(f"{folder / MANIFEST_FILE} is damaged")
+    return facts
+
+
+def read_ids(folder: Path, *, mapped: bool) -> NDArray[np.int64]:
+    """The embedding ids of a generation, ascending, one for each position of its vectors.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        DamageError: it holds no ids.
+    """
+    try:
+        ids = np.load(folder / IDS_FILE, mmap_mode="r" if mapped else None)
+    except (ValueError, EOFError) as error:
+        raise DamageError(f"{folder / IDS_FILE} is damaged") from error
+    if ids.ndim != 1 or ids.dtype != np.int64:
+        raise DamageError(f"{folder / IDS_FILE} is damaged")
+    return ids  # type: ignore[no-any-return]
 
 
 def check_sizes(folder: Path) -> None:
@@ -299,8 +316,8 @@ def check_sizes(folder: Path) -> None:
         FileNotFoundError: a file is not there.
         DamageError: a file has another size than the manifest says.
     """
-    for name, facts in read_manifest(folder)["files"].items():
-        if (folder / name).stat().st_size != facts["bytes"]:
+    for name, (size, _digest) in read_manifest(folder).items():
+        if (folder / name).stat().st_size != size:
             raise DamageError(f"{folder / name} is damaged: its size is not the one it was written with")
 
 

@@ -19,7 +19,14 @@ from photoseek.errors import DamageError
 from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog
 from photoseek.storage.faissfile import flat_rows, open_index
-from photoseek.storage.generations import IDS_FILE, IVF_FILE, VECTORS_FILE, Generation, check_sizes, read_generation
+from photoseek.storage.generations import (
+    IVF_FILE,
+    VECTORS_FILE,
+    Generation,
+    check_sizes,
+    read_generation,
+    read_ids,
+)
 from photoseek.storage.spaces import Space, to_space
 from photoseek.storage.tuning import CANDIDATES
 from photoseek.storage.vectors import from_blobs
@@ -214,7 +221,7 @@ class SnapshotSource:
             check_sizes(row.folder)
             flat = open_index(row.folder / VECTORS_FILE, mapped=True)
             ivf = open_index(row.folder / IVF_FILE, mapped=True) if row.nlist else None
-            ids = np.load(row.folder / IDS_FILE, mmap_mode="r")
+            ids = read_ids(row.folder, mapped=True)
         except DamageError as error:
             log.warning("%s; searching the catalog itself, which is slower", error)
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +14,12 @@ from photoseek.storage.catalog import Catalog
 from photoseek.storage.durable import file_digest
 from photoseek.storage.faissfile import flat_rows, open_index
 from photoseek.storage.generations import (
-    IDS_FILE,
     IVF_FILE,
     VECTORS_FILE,
     Generation,
     Generations,
     IndexSettings,
+    read_ids,
     read_manifest,
 )
 from photoseek.storage.masking import refresh_mask, touch_contents
@@ -59,8 +58,13 @@ def verify(catalog: Catalog, library: Path) -> VerifyReport:
         if bad:
             report.problems.append(f"{len(bad)} vectors of {space.model} are damaged, the first has id {bad[0]}")
         generation = generations.current(space)
-        if generation is not None:
-            report.problems += _generation_problems(catalog, space, generation)
+        while generation is not None:
+            problems = list(_generation_problems(catalog, space, generation))
+            newest = generations.current(space)
+            if newest == generation:
+                report.problems += problems
+                break
+            generation = newest  # a writer replaced it, and its files, while they were read
     return report
 
 
@@ -169,15 +173,14 @@ def _bad_vectors(catalog: Catalog, space: Space, report: VerifyReport) -> list[i
 def _generation_problems(catalog: Catalog, space: Space, generation: Generation) -> Iterator[str]:
     folder = generation.folder
     try:
-        manifest = read_manifest(folder)
-        for name, facts in manifest["files"].items():
-            if file_digest(folder / name) != facts["sha256"]:
+        for name, (_size, digest) in read_manifest(folder).items():
+            if file_digest(folder / name) != digest:
                 yield f"{folder / name} is not what was written"
                 return
         flat = open_index(folder / VECTORS_FILE, mapped=True)
-        ids = np.load(folder / IDS_FILE)
+        ids = read_ids(folder, mapped=False)
         lists = open_index(folder / IVF_FILE, mapped=True) if generation.nlist else None
-    except (FileNotFoundError, DamageError, json.JSONDecodeError) as error:
+    except (FileNotFoundError, DamageError) as error:
         yield f"the index {folder} is not whole: {error}"
         return
     if not (len(ids) == flat.ntotal == generation.rows) or (lists is not None and lists.ntotal != len(ids)):
