@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from photoseek.errors import ModelMismatchError, UsageError
 from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog
@@ -61,8 +63,8 @@ def import_vectors(catalog: Catalog, space: Space, source: Path) -> int:
     """
     try:
         contract = json.loads((source / "space.json").read_bytes())
-        vectors = np.load(source / "vectors.npy", allow_pickle=False)
-        ids = np.load(source / "ids.npy", allow_pickle=False)
+        vectors = _read_array(source / "vectors.npy")
+        ids = _read_array(source / "ids.npy")
     except (OSError, ValueError) as error:
         raise UsageError(f"{source} is no folder of exported vectors: {error}") from error
     if contract != _contract(space):
@@ -70,7 +72,7 @@ def import_vectors(catalog: Catalog, space: Space, source: Path) -> int:
             f"the vectors in {source} are not of this library's model {space.model}",
             hint="export and import need the same checkpoint on both sides",
         )
-    if vectors.dtype != np.float16 or ids.dtype != np.uint8 or ids.shape != (len(vectors), 2, 32):
+    if vectors.dtype != np.float16 or ids.dtype != np.uint8 or ids.shape != (*vectors.shape[:1], 2, 32):
         raise UsageError(f"{source} is no folder of exported vectors: its arrays do not fit each other")
     try:
         check_vectors(vectors, space.dim)
@@ -99,10 +101,21 @@ def import_vectors(catalog: Catalog, space: Space, source: Path) -> int:
                 "INSERT OR IGNORE INTO masked SELECT e.id, e.space_id FROM embeddings e WHERE e.space_id = ?"
                 " AND NOT EXISTS (SELECT 1 FROM prepared p CROSS JOIN contents c ON c.digest = p.content_digest"
                 "  CROSS JOIN files f ON f.content_id = c.id WHERE p.picture_digest = e.picture_digest"
-                "  AND f.state = 'indexed' AND f.missing = 0)",
-                (space.id,),
+                "  AND p.preprocessing = ? AND f.state = 'indexed' AND f.missing = 0)",
+                (space.id, space.preprocessing),
             )
     return added
+
+
+def _read_array(path: Path) -> NDArray[Any]:
+    """One array of numbers; unlike `numpy.load`, this takes neither archives nor pickled objects.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or holds something else.
+    """
+    with path.open("rb") as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
 
 
 def _contract(space: Space) -> dict[str, object]:
