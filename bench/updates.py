@@ -35,7 +35,7 @@ CHANGED = 1000
 BATCH = 64
 DELTA = 10_000
 FOUND_AMONG = 500
-"""A photo is among the best for its own vector; not always first: near copies of it are there, and float16 lengths differ."""
+"""A photo is among the best for its own vector, not always first: near copies lie there, float16 lengths differ."""
 
 
 def main() -> None:
