@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from photoseek.errors import PhotoseekError
     from photoseek.indexer.report import IndexReport, Progress
     from photoseek.library import PhotoLibrary
+    from photoseek.search.filters import where
     from photoseek.search.results import Match, Photo, Results
     from photoseek.status import LibraryStatus
     from photoseek.storage.generations import IndexSettings
@@ -35,6 +36,7 @@ _HOMES = {
     "PhotoseekError": "errors",
     "Progress": "indexer.report",
     "Results": "search.results",
+    "where": "search.filters",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Progress",
     "Results",
     "__version__",
+    "where",
 ]
 
 

@@ -7,13 +7,14 @@ pictures: the first two catch another model, the third an engine that computes s
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from photoseek.contracts import Picture, Preprocessing, TextTower, VisionTower
 from photoseek.errors import ModelMismatchError
 from photoseek.storage.spaces import Space, Spaces
@@ -104,18 +105,35 @@ class ModelBinding:
     def vision(self, space: Space) -> VisionTower:
         """The vision tower, after it has given the probe pictures the vectors they had when the space was made."""
         if space.checkpoint_digest not in self._vision:
-            checkpoint = self.checkpoint(space)
-            tower = self._load_vision(checkpoint)
-            vectors = tower.encode(probe_pictures(checkpoint.preprocessing))
-            cosine = float((vectors * self._spaces().probe(space)).sum(axis=1).min())
-            if not cosine >= PROBE_COSINE:
-                raise ModelMismatchError(
-                    f"the vision tower of {space.model} computes other vectors here than when the library was made"
-                    f" (cosine {cosine:.4f})",
-                    hint="try --precision float32, or another --engine",
-                )
-            self._vision[space.checkpoint_digest] = tower
+            self._vision[space.checkpoint_digest] = self._probed_vision(space)
         return self._vision[space.checkpoint_digest]
+
+    def long_run_vision(self, space: Space, pictures: Sequence[Picture]) -> VisionTower:
+        """The vision tower for a run that takes long: in half precision, where a trial shows that nothing is lost.
+
+        The trial is made once for a model and a processor, and remembered.
+        """
+        from photoseek.aimv2 import remembered_trial, run_trial
+
+        options, checkpoint = self._options, self.checkpoint(space)
+        if (options.device, options.precision, options.engine) == (AUTO, AUTO, AUTO):
+            if remembered_trial(checkpoint) is None:
+                run_trial(checkpoint, pictures, threads=options.threads)
+            self._vision[space.checkpoint_digest] = self._probed_vision(space)
+        return self.vision(space)
+
+    def _probed_vision(self, space: Space) -> VisionTower:
+        checkpoint = self.checkpoint(space)
+        tower = self._load_vision(checkpoint)
+        vectors = tower.encode(probe_pictures(checkpoint.preprocessing))
+        cosine = float((vectors * self._spaces().probe(space)).sum(axis=1).min())
+        if not cosine >= PROBE_COSINE:
+            raise ModelMismatchError(
+                f"the vision tower of {space.model} computes other vectors here than when the library was made"
+                f" (cosine {cosine:.4f})",
+                hint="try --precision float32, or another --engine",
+            )
+        return tower
 
     def text(self, space: Space) -> TextTower:
         """The text tower.

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from photoseek import __version__
 from photoseek.errors import PhotoseekError
+from photoseek.filter_options import NAMES as FILTER_NAMES
+from photoseek.filter_options import condition_of, filter_options
 
 if TYPE_CHECKING:
-    from photoseek import IndexReport, LibraryStatus, PhotoLibrary
+    from photoseek import IndexReport, LibraryStatus, Photo, PhotoLibrary
 
 EPILOG = """\b
 Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the library cannot be used ·
@@ -128,9 +131,10 @@ def index(
     as_json: bool,
     **engine: str,
 ) -> None:
-    """Index folders of photos; without PATH, look again at every folder known.
+    """Index folders of photos, or look again at all known ones.
 
-    Only new and changed photos are read. Photos on a drive that is away stay as they are.
+    Without PATH every known folder is looked at. Only new and changed photos are read. Photos on a drive that is
+    away stay as they are.
     """
     from photoseek import IndexSettings
     from photoseek.show import IndexView, report_json, report_lines
@@ -177,11 +181,12 @@ def ended_badly(report: IndexReport, *, strict: bool) -> None:
 @click.argument("query", required=False)
 @click.option("--like", multiple=True, type=click.Path(), metavar="PHOTO", help="Find photos like this one.")
 @click.option("--without", multiple=True, metavar="WORDS", help="Push photos of this down.")
-@click.option("--limit", default=20, type=click.IntRange(1), show_default=True, metavar="N")
+@click.option("--limit", default=20, type=click.IntRange(1), show_default=True, metavar="N", help="At most N.")
 @click.option("--offset", default=0, type=click.IntRange(0), metavar="N", help="Leave out the first N.")
 @click.option("--like-weight", default=1.0, type=float, metavar="W", help="Weight of --like against the words.")
 @click.option("--missing", is_flag=True, help="Also photos whose files are gone.")
 @click.option("--exact", is_flag=True, help="Score every photo, also where the index would be faster.")
+@filter_options
 @json_option
 @click.option("--paths", "only_paths", is_flag=True, help="Only paths, one a line.")
 @click.option("-0", "--null", is_flag=True, help="With --paths: end each with a zero byte, as xargs -0 wants it.")
@@ -199,39 +204,47 @@ def search(
     as_json: bool,
     only_paths: bool,
     null: bool,
-    **engine: str,
+    **others: Any,
 ) -> None:
-    """Find photos by words, by example, or both."""
+    """Find photos by words, by example, or both. With filters alone: list what they leave, newest first."""
     from photoseek.show import match_json, match_table
 
-    if null:
-        only_paths = True
-    if as_json and only_paths:
+    if as_json and (only_paths or null):
         raise click.UsageError("--json and --paths exclude each other")
-    with open_library(**engine) as library:
-        results = library.search(
-            query,
-            like=list(like),
-            without=list(without),
-            limit=limit,
-            offset=offset,
-            like_weight=like_weight,
-            include_missing=missing,
-            exact=exact,
-        )
+    condition = condition_of({name: others.pop(name) for name in FILTER_NAMES})
+    undated = 0
+    found: Sequence[Photo]
+    with open_library(**others) as library:
+        if condition is not None and query is None and not like and not without:
+            found = library.photos(where=condition, limit=limit, offset=offset)
+        else:
+            found = results = library.search(
+                query,
+                like=list(like),
+                without=list(without),
+                limit=limit,
+                offset=offset,
+                like_weight=like_weight,
+                where=condition,
+                include_missing=missing,
+                exact=exact,
+            )
+            undated = results.undated
     if as_json:
-        for match in results:
-            click.echo(match_json(match))
-    elif only_paths:
+        for photo in found:
+            click.echo(match_json(photo))
+    elif only_paths or null:
         end = b"\0" if null else b"\n"
-        for match in results:
-            if match.path is not None:
-                sys.stdout.buffer.write(os.fsencode(match.path) + end)
+        for photo in found:
+            if photo.path is not None:
+                sys.stdout.buffer.write(os.fsencode(photo.path) + end)
         sys.stdout.buffer.flush()
-    elif results:
-        click.echo(match_table(results))
+    elif found:
+        click.echo(match_table(found))
     else:
         click.echo("No photos found.", err=True)
+    if undated:
+        click.echo(f"{undated:,} photos without a date were left out.", err=True)
 
 
 @cli.command()
@@ -334,7 +347,10 @@ def roots_remove(path: str) -> None:
 @click.option("--missing", is_flag=True, help="Every photo whose file is gone.")
 @library_option
 def forget(paths: tuple[str, ...], missing: bool) -> None:
-    """Take photos or folders out of the library (the files stay where they are)."""
+    """Take photos or folders out of the library.
+
+    The files stay where they are.
+    """
     if not paths and not missing:
         raise click.UsageError("name a PATH, or --missing")
     with open_library() as library:
@@ -375,7 +391,7 @@ def models_download(name: str, yes: bool) -> None:
 @models.command("use")
 @click.argument("name")
 @click.option("--leave-waiting", is_flag=True, help="Switch although photos on drives that are away wait.")
-@click.option("--workers", type=click.IntRange(1), metavar="N")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Decoding processes (default: one a core).")
 @engine_options
 @library_option
 def models_use(name: str, leave_waiting: bool, workers: int | None, **engine: str) -> None:

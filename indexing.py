@@ -82,6 +82,7 @@ def index_folders(
             store.files(space),
             open_reader=lambda: DecodeWorkers(binding.preprocessing(space), workers=workers),
             open_tower=lambda: binding.vision(space),
+            long_run_tower=lambda pictures: binding.long_run_vision(space, pictures),
             options=options,
             on_progress=on_progress,
             cancel=cancel,
@@ -90,10 +91,11 @@ def index_folders(
         changes = run.scan(targets, _own_folders(store))
         lists = [change.work for change in changes]
         try:
-            if store.catalog.setting(INCOMPLETE) is not None:
+            run.read(lists, [outcome for change in changes for outcome in change.obstacles])
+            if store.catalog.setting(INCOMPLETE) is not None and not run.report.cancelled:
                 lists.append(_unembedded(store, space))
                 run.add_roots(store.catalog.roots())
-            run.read(lists, [outcome for change in changes for outcome in change.obstacles])
+                run.read(lists[-1:], only_vectors=True)
         finally:
             for worklist in lists:
                 worklist.close()
@@ -184,6 +186,7 @@ def change_model(
             store.files(space),
             open_reader=lambda: DecodeWorkers(checkpoint.preprocessing, workers=workers),
             open_tower=lambda: binding.vision(space),
+            long_run_tower=lambda pictures: binding.long_run_vision(space, pictures),
             options=IndexOptions(),
             on_progress=on_progress,
             cancel=cancel,

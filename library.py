@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek import indexing
 from photoseek.binding import EngineOptions, ModelBinding
+from photoseek.conditions import Condition, mentions_date
 from photoseek.contracts import Embeddings, Picture, Preprocessing, Root
 from photoseek.errors import LibraryNotFoundError, PhotoUnreadableError, UsageError
 from photoseek.indexer.pipeline import IndexOptions
@@ -31,8 +33,9 @@ from photoseek.storage.spaces import Space
 from photoseek.storage.store import Store, View
 
 if TYPE_CHECKING:
-    from photoseek.storage.verify import VerifyReport
     from PIL import Image
+
+    from photoseek.storage.verify import VerifyReport
 
 PictureLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Photo"
 
@@ -221,6 +224,7 @@ class PhotoLibrary:
         text_weight: float = 1.0,
         like_weight: float = 1.0,
         without_weight: float = WITHOUT_WEIGHT,
+        where: Condition | None = None,
         ids: Sequence[str] | None = None,
         include_missing: bool = False,
         exact: bool = False,
@@ -233,6 +237,7 @@ class PhotoLibrary:
             without: what it should not show.
             limit, offset: the page; a shorter answer is always the beginning of a longer one.
             text_weight, like_weight, without_weight: how much each part counts.
+            where: search only among photos on which this holds (`photoseek.where`); always the true best of them.
             ids: search only among these photos.
             include_missing: also photos whose file the last scan did not find.
             exact: score every photo, also where the index would answer faster.
@@ -254,7 +259,14 @@ class PhotoLibrary:
         terms = [Term(vector, weight) for vector, (_, weight) in zip(self._words(view, words), words, strict=True)]
         terms += [Term(self._example(view, picture), like_weight / len(likes)) for picture in likes]
         return self._ranked(
-            view, combine(terms), ids=ids, limit=limit, offset=offset, include_missing=include_missing, exact=exact
+            view,
+            combine(terms),
+            where=where,
+            ids=ids,
+            limit=limit,
+            offset=offset,
+            include_missing=include_missing,
+            exact=exact,
         )
 
     def search_many(self, texts: Sequence[str], *, limit: int = 20, exact: bool = False) -> list[Results]:
@@ -288,6 +300,18 @@ class PhotoLibrary:
         return [(label, float(share)) for label, share in ranked]
 
     # Single photos
+
+    def photos(self, *, where: Condition | None = None, limit: int = 20, offset: int = 0) -> list[Photo]:
+        """Photos without a query, the newest by date taken first, undated ones last."""
+        self._check_usable()
+        if limit < 0 or offset < 0:
+            raise UsageError("limit and offset must not be negative")
+        view = self._store.view()
+        if view is None:
+            return []
+        page = view.newest_first(where, limit, offset)
+        photos = fold(view.rows(page), _is_folder)
+        return [photos[id] for id in page]
 
     def get(self, id: str) -> Photo | None:
         """The photo with this id, whatever its state; None when there is none with an embedding."""
@@ -432,7 +456,8 @@ class PhotoLibrary:
     def _words(self, view: View, words: Sequence[tuple[str, float]]) -> list[NDArray[np.float32]]:
         """Vectors of texts: from the cache, otherwise from the text tower, which is loaded only then."""
         digest = view.space.checkpoint_digest
-        texts = [" ".join(text.split()) for text, _weight in words]
+        # A command line may hand over bytes that are no text, as lone surrogates.
+        texts = [" ".join(text.split()).encode(errors="replace").decode() for text, _weight in words]
         found = {text: self._store.queries.get(digest, text) for text in texts}
         new = [text for text, vector in found.items() if vector is None]
         if new:
@@ -482,13 +507,15 @@ class PhotoLibrary:
         view: View,
         query: NDArray[np.float32],
         *,
+        where: Condition | None = None,
         ids: Sequence[str] | None = None,
         limit: int = 20,
         offset: int = 0,
         include_missing: bool = False,
         exact: bool = False,
     ) -> Results:
-        allowed = view.allowed(self._file_ids(ids) if ids is not None else None, include_missing=include_missing)
+        file_ids = self._file_ids(ids) if ids is not None else None
+        allowed = view.allowed(file_ids, where, include_missing=include_missing)
         return rank(
             view,
             query,
@@ -498,6 +525,7 @@ class PhotoLibrary:
             exact=exact,
             include_missing=include_missing,
             online=_is_folder,
+            undated=view.count_undated() if where is not None and mentions_date(where) else 0,
         )
 
     def _file_ids(self, ids: Sequence[str]) -> list[int]:

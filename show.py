@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from photoseek.aimv2.download import Offer
     from photoseek.doctor import Finding
     from photoseek.indexer.report import IndexReport, PhotoTrouble, Progress
-    from photoseek.search.results import Match
+    from photoseek.search.results import Photo
     from photoseek.status import LibraryStatus, RootStatus
 
 LISTED = 20
@@ -52,23 +52,33 @@ def _plain(value: object) -> object:
 # search
 
 
-def match_json(match: Match) -> str:
-    return to_json(match)
+def match_json(photo: Photo) -> str:
+    """One line: a match with score and rank, or a photo that filters alone have listed."""
+    return to_json(photo)
 
 
-def match_table(matches: Iterable[Match]) -> str:
-    """Score, date and path; on a terminal in columns with a heading, otherwise `score<TAB>path`."""
+def match_table(photos: Iterable[Photo]) -> str:
+    """Score, date and path; on a terminal in columns with a heading, otherwise `score<TAB>path`.
+
+    Photos that filters alone have listed have no score.
+    """
     if not sys.stdout.isatty():
-        return "\n".join(f"{match.score:.4f}\t{one_line(match.path or match.id)}" for match in matches)
+        return "\n".join(f"{_score(photo, 4)}\t{one_line(photo.path or photo.id)}" for photo in photos)
     lines = ["rank  score  taken       photo"]
-    for match in matches:
-        taken = match.taken_at.strftime("%Y-%m-%d") if match.taken_at else "-"
-        notes = [text for text, holds in (("offline", match.offline), ("missing", match.missing)) if holds]
-        if len(match.ids) > 1:
-            notes.append(f"{len(match.ids)} copies")
+    for rank, photo in enumerate(photos, start=1):
+        taken = photo.taken_at.strftime("%Y-%m-%d") if photo.taken_at else "-"
+        notes = [text for text, holds in (("offline", photo.offline), ("missing", photo.missing)) if holds]
+        if len(photo.ids) > 1:
+            notes.append(f"{len(photo.ids)} copies")
         note = f"  ({', '.join(notes)})" if notes else ""
-        lines.append(f"{match.rank:>4}  {match.score:.3f}  {taken:<10}  {_short(match.path or match.id)}{note}")
+        place = getattr(photo, "rank", rank)
+        lines.append(f"{place:>4}  {_score(photo, 3):>5}  {taken:<10}  {_short(photo.path or photo.id)}{note}")
     return "\n".join(lines)
+
+
+def _score(photo: Photo, digits: int) -> str:
+    score = getattr(photo, "score", None)
+    return f"{score:.{digits}f}" if score is not None else "-"
 
 
 def _short(path: object) -> str:
@@ -93,17 +103,18 @@ def report_lines(report: IndexReport, *, dry_run: bool) -> list[str]:
         if report.missing:
             lines.append(f"{report.missing:,} known photos would be marked missing.")
     else:
-        parts = [f"{report.indexed:,} indexed", f"{report.unchanged:,} unchanged"]
-        for number, word in (
-            (report.moved, "of them moved"),
-            (report.failed, "failed"),
-            (report.skipped, "skipped"),
-            (report.missing, "now missing"),
-            (report.ignored, "ignored"),
-        ):
-            if number:
-                parts.append(f"{number:,} {word}")
-        lines.append(f"{report.seen:,} photos seen: " + ", ".join(parts) + ".")
+        moved = f" ({report.moved:,} of them moved)" if report.moved else ""
+        parts = [f"{report.indexed:,} indexed", f"{report.unchanged:,} unchanged{moved}"]
+        parts += [
+            f"{number:,} {word}" for number, word in ((report.failed, "failed"), (report.skipped, "skipped")) if number
+        ]
+        # What follows is no part of the photos seen, whose sum should come out right.
+        beside = [
+            f"{number:,} {word}"
+            for number, word in ((report.missing, "now missing"), (report.ignored, "other files ignored"))
+            if number
+        ]
+        lines.append("; ".join([f"{report.seen:,} photos seen: " + ", ".join(parts), *beside]) + ".")
     for path in report.offline:
         lines.append(f"Offline: {one_line(path)} cannot be reached or is empty; its photos stay in the library.")
         lines.append('  If they are really gone: "photoseek forget PATH", or "photoseek roots remove PATH".')

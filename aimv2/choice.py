@@ -8,6 +8,7 @@ a trial on this machine has shown that a shorter type is faster and finds the sa
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import importlib.util
 from typing import TYPE_CHECKING
 
@@ -130,7 +131,7 @@ def choose_engine(engine: str, device: str, precision: str, *, for_text: bool) -
         raise UsageError(f"unknown precision {precision!r}: one of {', '.join(PRECISIONS)}")
     on_cpu = device in ("auto", "cpu")
     if engine == "auto":
-        if not on_cpu:
+        if not on_cpu or (device == "auto" and not for_text and has_accelerator()):
             engine = "torch"
         elif precision in ("auto", "float32") and (for_text or not is_installed("openvino")):
             engine = "numpy"
@@ -153,6 +154,18 @@ def choose_engine(engine: str, device: str, precision: str, *, for_text: bool) -
             hint=f'install it with: pip install "photoseek[{extra}]"',
         )
     return engine
+
+
+@functools.cache
+def has_accelerator() -> bool:
+    """Whether torch is installed and sees a GPU; a CPU build of torch is not even imported."""
+    if not (is_installed("torch") and is_installed("transformers")):
+        return False
+    if importlib.metadata.version("torch").endswith("+cpu"):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
 def is_installed(package: str) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek.aimv2.weights import Weights
 from photoseek.errors import CheckpointError
 

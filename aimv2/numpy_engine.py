@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import threadpoolctl
 from numpy.typing import NDArray
+
 from photoseek.aimv2.checkpoint import Checkpoint
 from photoseek.aimv2.layout import Parameters
 from photoseek.aimv2.patches import patch_matrix, patchify, sincos_positions

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek.aimv2.checkpoint import Checkpoint
 from photoseek.aimv2.layout import Parameters
 from photoseek.aimv2.numpy_engine import embed_tokens, end_positions

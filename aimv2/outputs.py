@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek.aimv2.checkpoint import Checkpoint
 from photoseek.aimv2.choice import load_text_tower, load_vision_tower, read_tokenizer
 from photoseek.aimv2.numpy_engine import NumpyText, NumpyVision, States

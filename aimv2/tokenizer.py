@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from photoseek.errors import CheckpointError
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
+
+from photoseek.errors import CheckpointError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 

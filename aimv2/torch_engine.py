@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+
 from photoseek.aimv2.checkpoint import Checkpoint
 from photoseek.aimv2.layout import Parameters
 from photoseek.aimv2.sizes import TextSizes, VisionSizes

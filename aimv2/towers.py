@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek.aimv2.sizes import TextSizes, VisionSizes
 from photoseek.contracts import Embeddings, Picture
 from photoseek.errors import ModelError

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from photoseek.aimv2.checkpoint import Checkpoint
 from photoseek.aimv2.choice import is_installed, load_text_tower, load_vision_tower
 from photoseek.aimv2.models import models_folder

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek.errors import CheckpointError
 
 HEADER_BYTES_MAX = 100_000_000

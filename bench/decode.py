@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
 from photoseek.contracts import DecodeJob, PhotoRead, Picture, Preprocessing
 from photoseek.indexer.decode import read_photo
 from photoseek.indexer.photo_file import PhotoFile, read_photo_file
 from photoseek.indexer.workers import DecodeWorkers
-from PIL import Image
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "photos"
 SETS = {"12 MP": (4000, 3000), "640 x 480": (640, 480)}

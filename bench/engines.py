@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek.aimv2 import Checkpoint, load_text_tower, load_vision_tower, open_checkpoint
 from photoseek.aimv2.layout import Parameters
 from photoseek.aimv2.numpy_engine import embed_tokens, end_positions
@@ -236,8 +237,9 @@ def plain_loop(
     """transformers as its documentation shows it: float32, one picture at a time, its image processor."""
     import torch
     import transformers
-    from photoseek.aimv2.torch_engine import vision_model
     from PIL import Image
+
+    from photoseek.aimv2.torch_engine import vision_model
 
     if threads:
         torch.set_num_threads(threads)

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
 from photoseek import PhotoLibrary
 
 PHOTOS = Path(__file__).parent / "photos"

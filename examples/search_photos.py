@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from photoseek import PhotoLibrary
+from photoseek import PhotoLibrary, where
 
 PHOTOS = Path(__file__).parent / "photos"
 QUERIES = ("a cat", "snowy mountains", "something to drink")
@@ -25,6 +25,10 @@ def main(model: str = "auto") -> None:
         print(f"\nmore like {best.id}, but no animals")
         for match in library.search(like=best, without="an animal", limit=3):
             print(f"  {match.score:.3f}  {match.path.name if match.path else match.id}")
+
+        print("\ntaken in August 2022 or August 2023, newest first")
+        for photo in library.photos(where=where.taken.on("2022-08") | where.taken.on("2023-08")):
+            print(f"  {photo.taken_at:%Y-%m-%d}  {photo.camera_model}  {photo.id}")
 
 
 if __name__ == "__main__":

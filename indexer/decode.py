@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from importlib import import_module
 
 import numpy as np
+from PIL import Image
+
 from photoseek.contracts import CameraFacts, PhotoRead, Picture, Preprocessing, ReadFailure, Trouble
 from photoseek.indexer.colour import to_srgb
 from photoseek.indexer.containers import (
@@ -28,7 +30,6 @@ from photoseek.indexer.containers import (
 from photoseek.indexer.exif import read_exif
 from photoseek.indexer.formats import SNIFF_BYTES, sniff
 from photoseek.indexer.metadata import camera_facts, orientation_of
-from PIL import Image
 
 _logger = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from io import BufferedReader, BufferedWriter
 from typing import Any
 
 import numpy as np
+
 from photoseek.contracts import CameraFacts, PhotoKnown, PhotoRead, ReadFailure, ReadResult, Trouble
 
 HEADER_BYTES_MAX = 4 << 20

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from photoseek.contracts import (
     DecodeJob,
     FileStore,
     Outcome,
     PhotoRead,
     PhotoReader,
+    Picture,
     ReadFailure,
     ReadResult,
     Recorded,
@@ -41,6 +43,8 @@ COMMIT_SECONDS = 5.0
 COMMIT_ITEMS = 512
 LOOKAHEAD = 256
 """Files whose sizes are looked up together before they are read."""
+LONG_RUN_SECONDS = 120.0
+"""Embedding that takes longer is worth half a minute of finding out how this processor does it fastest."""
 PROGRESS_SECONDS = 0.1
 
 
@@ -63,6 +67,7 @@ class IndexRun:
         *,
         open_reader: Callable[[], PhotoReader],
         open_tower: Callable[[], VisionTower],
+        long_run_tower: Callable[[Sequence[Picture]], VisionTower] | None = None,
         options: IndexOptions,
         on_progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
@@ -72,6 +77,7 @@ class IndexRun:
         self._store = store
         self._open_reader = open_reader
         self._open_tower = open_tower
+        self._long_run_tower = long_run_tower
         self._options = options
         self._on_progress = on_progress
         self._cancel = cancel or threading.Event()
@@ -111,8 +117,13 @@ class IndexRun:
         """Say where the items of these roots lie."""
         self._roots.update((root.id, root.path) for root in roots)
 
-    def read(self, worklists: Sequence[Worklist], obstacles: Sequence[Outcome] = ()) -> None:
-        """Read, embed and store the files on the worklists; `obstacles` are failures that need no reading."""
+    def read(
+        self, worklists: Sequence[Worklist], obstacles: Sequence[Outcome] = (), *, only_vectors: bool = False
+    ) -> None:
+        """Read, embed and store the files on the worklists; `obstacles` are failures that need no reading.
+
+        With `only_vectors` they are files that the scan has counted already, which lack a vector.
+        """
         total = sum(map(len, worklists))
         if self._options.dry_run:
             self.report.to_read = total
@@ -120,7 +131,7 @@ class IndexRun:
         self._commit(obstacles)
         if not total:
             return
-        batch = _Batch(self._store, self._open_tower, self._options.batch_size)
+        batch = _Batch(self._store, self._open_tower, self._long_run_tower, self._options.batch_size, total)
         started, done = time.monotonic(), 0
         reader = self._open_reader()
         try:
@@ -128,11 +139,11 @@ class IndexRun:
                 batch.add(item, result)
                 done += 1
                 if batch.due:
-                    self._flush(batch)
+                    self._flush(batch, only_vectors)
                 self._tell(Progress("index", done, total, self.report.failed, *_pace(started, done, total)))
                 if self._cancel.is_set():
                     break
-            self._flush(batch)
+            self._flush(batch, only_vectors)
         finally:
             reader.close()
         self._tell(Progress("index", done, total, self.report.failed, *_pace(started, done, total)), force=True)
@@ -159,18 +170,18 @@ class IndexRun:
     def _path(self, item: WorkItem) -> bytes:
         return os.path.join(self._roots[item.root_id], item.folder, item.name)
 
-    def _flush(self, batch: _Batch) -> None:
+    def _flush(self, batch: _Batch, only_vectors: bool) -> None:
         outcomes, embedded = batch.embed()
-        self._commit(outcomes)
+        self._commit(outcomes, only_vectors)
         self.report.embedded += embedded
 
-    def _commit(self, outcomes: Sequence[Outcome]) -> None:
+    def _commit(self, outcomes: Sequence[Outcome], only_vectors: bool = False) -> None:
         if not outcomes:
             return
         report = self.report
         for outcome, recorded in zip(outcomes, self._store.record(outcomes), strict=True):
             if recorded is Recorded.INDEXED:
-                report.indexed += 1
+                report.indexed += not only_vectors
             elif recorded is Recorded.MOVED:
                 report.moved += 1
                 report.unchanged += 1
@@ -216,10 +227,20 @@ class IndexRun:
 class _Batch:
     """Results on their way to storage; pictures without an embedding wait until there are enough for the tower."""
 
-    def __init__(self, store: FileStore, open_tower: Callable[[], VisionTower], size: int | None) -> None:
+    def __init__(
+        self,
+        store: FileStore,
+        open_tower: Callable[[], VisionTower],
+        long_run_tower: Callable[[Sequence[Picture]], VisionTower] | None,
+        size: int | None,
+        total: int,
+    ) -> None:
         self._store = store
         self._open_tower = open_tower
+        self._long_run_tower = long_run_tower
+        self._total = total
         self._tower: VisionTower | None = None
+        self._batches = 0
         self._fixed = size is not None
         self._size = size or BATCH_START
         self._results: list[tuple[WorkItem, ReadResult]] = []
@@ -247,9 +268,15 @@ class _Batch:
         if new:
             if self._tower is None:
                 self._tower = self._open_tower()
+            pictures = [photos[digest].picture for digest in new]
             started = time.monotonic()
-            vectors = dict(zip(new, self._tower.encode([photos[digest].picture for digest in new]), strict=True))
-            if not self._fixed and time.monotonic() - started < BATCH_SECONDS:
+            vectors = dict(zip(new, self._tower.encode(pictures), strict=True))
+            seconds = time.monotonic() - started
+            self._batches += 1
+            # The first batch pays for warming up; the second tells what the whole run will take.
+            if self._long_run_tower and self._batches == 2 and seconds / len(new) * self._total > LONG_RUN_SECONDS:
+                self._tower = self._long_run_tower(pictures)
+            if not self._fixed and seconds < BATCH_SECONDS:
                 self._size = min(BATCH_MAX, self._size * 2)
         outcomes = []
         for item, result in self._results:

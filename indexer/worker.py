@@ -18,11 +18,12 @@ from importlib import import_module
 from io import BufferedReader, BufferedWriter
 from typing import cast
 
+from PIL import AvifImagePlugin, Image
+
 from photoseek.contracts import PhotoKnown, Preprocessing, ReadFailure, ReadResult, Trouble
 from photoseek.indexer.decode import PIXELS_MAX, read_photo
 from photoseek.indexer.frames import FrameError, Header, encode_result, read_frame, write_frame
 from photoseek.indexer.photo_file import FILE_BYTES_MAX, read_photo_file
-from PIL import AvifImagePlugin, Image
 
 _ALARM_GRACE_S = 10
 """Time beyond the pool's own limit after which a worker ends itself: its pool is gone then."""

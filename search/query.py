@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek.errors import UsageError
 
 WITHOUT_WEIGHT = 0.5

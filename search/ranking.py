@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek.contracts import PhotoRow, VectorStore
 from photoseek.errors import UsageError
 from photoseek.search.results import Match, Photo, Results, taken_time
@@ -30,6 +31,7 @@ def rank(
     exact: bool = False,
     include_missing: bool = False,
     online: Callable[[bytes], bool] = lambda root: True,
+    undated: int = 0,
 ) -> Results:
     """The matches from `offset` on, `limit` of them, by cosine with `query` (a unit vector), ties by path.
 
@@ -57,6 +59,7 @@ def rank(
             for number, (id, photo) in enumerate(page, start=1)
         ],
         exact=candidates.exact,
+        undated=undated,
     )
 
 

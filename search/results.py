@@ -64,8 +64,10 @@ class Match(Photo):
 class Results(Sequence[Match]):
     """Matches, best first; a read-only sequence."""
 
-    def __init__(self, matches: Sequence[Match], *, exact: bool) -> None:
+    def __init__(self, matches: Sequence[Match], *, exact: bool, undated: int = 0) -> None:
         self._matches = tuple(matches)
+        self.undated = undated
+        """With a condition on the date taken: how many photos have no date and were therefore left out."""
         self.exact = exact
         """Every photo was scored; false when inverted lists were probed (recall@10 in `status().index`)."""
 

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
 from photoseek.contracts import Root
 from photoseek.errors import LibraryNotFoundError, LibraryUnreadableError, UnsupportedSchemaError, UsageError
 from photoseek.storage import schema
 from photoseek.storage.database import Database
 from photoseek.storage.masking import refresh_mask, touch_files
-from sqlalchemy.dialects.sqlite import insert
 
 CATALOG_NAME = "catalog.sqlite"
 
@@ -277,10 +278,12 @@ class Catalog:
         """
         with self.database.writing() as connection:
             touch_files(connection, file_ids)
-            connection.exec_driver_sql("DELETE FROM files WHERE id IN (SELECT file_id FROM temp.touched_files)")
+            removed = connection.exec_driver_sql(
+                "DELETE FROM files WHERE id IN (SELECT file_id FROM temp.touched_files)"
+            ).rowcount
             refresh_mask(connection)
             _prune(connection)
-        return len(file_ids)
+        return removed
 
 
 def below(folder: bytes) -> sa.ColumnElement[bool]:

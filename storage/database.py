@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
-from photoseek.errors import LibraryBusyError, LibraryError, LibraryUnreadableError, StorageFullError
 from sqlalchemy.exc import DBAPIError
+
+from photoseek.errors import LibraryBusyError, LibraryError, LibraryUnreadableError, StorageFullError
+from photoseek.storage.distance import distance_km
 
 BUSY_TIMEOUT_S = 30.0
 """How long a statement waits for another process's commit; commits take milliseconds."""
@@ -42,6 +44,7 @@ class Database:
                 connection.execute("PRAGMA journal_mode = WAL")  # stays with the file
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.create_function("photoseek_km", 4, distance_km, deterministic=True)
 
         @sa.event.listens_for(self._engine, "begin")
         def begin(connection: sa.Connection) -> None:

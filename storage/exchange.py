@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy.dialects.sqlite import insert
+
 from photoseek.errors import ModelMismatchError, UsageError
 from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog
 from photoseek.storage.durable import new_folder, synced_file
 from photoseek.storage.spaces import Space
 from photoseek.storage.vectors import check_vectors, to_blob
-from sqlalchemy.dialects.sqlite import insert
 
 CHUNK_ROWS = 4096
 

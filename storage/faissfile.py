@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek.errors import DamageError
 from photoseek.storage.durable import synced_file
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
 from photoseek.contracts import (
     KnownRow,
     Outcome,
@@ -23,7 +25,6 @@ from photoseek.storage.catalog import Catalog, below, utc_now
 from photoseek.storage.masking import refresh_mask, touch_contents, touch_files
 from photoseek.storage.spaces import Space
 from photoseek.storage.vectors import check_vectors, to_blob
-from sqlalchemy.dialects.sqlite import insert
 
 _FILES = schema.files
 _STATE_OF = {

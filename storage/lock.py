@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from filelock import FileLock, Timeout
+
 from photoseek.errors import LibraryBusyError, LibraryUnreadableError, StorageFullError
 from photoseek.storage.database import disk_full
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy.dialects.sqlite import insert
+
 from photoseek.errors import LibraryUnreadableError, PhotoseekError
 from photoseek.storage.database import Database
-from sqlalchemy.dialects.sqlite import insert
 
 log = logging.getLogger(__name__)
 

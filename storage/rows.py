@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+
+from photoseek.conditions import Condition
 from photoseek.contracts import CameraFacts, PhotoRow
+from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog, full_path
+from photoseek.storage.filtering import compile_condition
 from photoseek.storage.spaces import Space
 
 ROWS_PER_STATEMENT = 500
@@ -32,6 +36,7 @@ class Rows:
     """Looks up photos in one space."""
 
     def __init__(self, catalog: Catalog, space: Space) -> None:
+        self._catalog = catalog
         self._database = catalog.database
         self._values = {"space": space.id, "preprocessing": space.preprocessing}
 
@@ -44,30 +49,45 @@ class Rows:
         """The rows of these files, missing ones too, in no particular order."""
         return self._rows(" AND f.id IN :keys", list(file_ids))
 
-    def file_ids(self, paths: Sequence[tuple[bytes, bytes, bytes]]) -> dict[tuple[bytes, bytes, bytes], int]:
-        """File ids by (root path, folder, name); places without a file are left out."""
-        statement = sa.text(
-            "SELECT f.id FROM files f JOIN roots r ON r.id = f.root_id"
-            " WHERE r.path = :root AND f.folder = :folder AND f.name = :name"
-        )
-        found = {}
+    def embeddings_where(self, condition: Condition | None, *, include_missing: bool = False) -> list[int]:
+        """Embeddings that some file shows on which the condition holds, ascending."""
+        statement = self._chosen(sa.select(schema.embeddings.c.id).distinct(), condition, include_missing)
         with self._database.reading() as connection:
-            for root, folder, name in paths:
-                id = connection.scalar(statement, {"root": root, "folder": folder, "name": name})
-                if id is not None:
-                    found[root, folder, name] = int(id)
-        return found
+            return list(connection.scalars(statement.order_by(schema.embeddings.c.id)))
 
-    def missing_embeddings(self) -> list[int]:
-        """Embeddings that only missing files show: masked for searches unless asked for."""
-        statement = sa.text(
-            "SELECT DISTINCT e.id FROM masked m JOIN embeddings e ON e.id = m.embedding_id"
-            " JOIN prepared p ON p.picture_digest = e.picture_digest AND p.preprocessing = :preprocessing"
-            " JOIN contents c ON c.digest = p.content_digest JOIN files f ON f.content_id = c.id"
-            " WHERE e.space_id = :space AND f.state = 'indexed' AND f.missing = 1 ORDER BY e.id"
+    def newest_first(self, condition: Condition | None, limit: int, offset: int) -> list[int]:
+        """A page of the embeddings on which the condition holds, by date taken; undated ones last, by id."""
+        taken = sa.func.max(schema.contents.c.taken_at)
+        statement = self._chosen(sa.select(schema.embeddings.c.id), condition, False)
+        statement = statement.group_by(schema.embeddings.c.id).order_by(
+            taken.desc().nulls_last(), schema.embeddings.c.id
         )
         with self._database.reading() as connection:
-            return list(connection.scalars(statement, self._values))
+            return list(connection.scalars(statement.limit(limit).offset(offset)))
+
+    def count_undated(self) -> int:
+        """Visible photos of which nobody wrote down when they were taken."""
+        statement = self._chosen(sa.select(sa.func.count(schema.embeddings.c.id.distinct())), None, False)
+        with self._database.reading() as connection:
+            return connection.scalar(statement.where(schema.contents.c.taken_at.is_(None))) or 0
+
+    def _chosen(self, columns: sa.Select[Any], condition: Condition | None, include_missing: bool) -> sa.Select[Any]:
+        """`columns` of the space's embeddings with their visible files on which a condition holds."""
+        files, contents, prepared, embeddings = schema.files, schema.contents, schema.prepared, schema.embeddings
+        statement = (
+            columns.select_from(files)
+            .join(contents, contents.c.id == files.c.content_id)
+            .join(prepared, prepared.c.content_digest == contents.c.digest)
+            .join(embeddings, embeddings.c.picture_digest == prepared.c.picture_digest)
+            .where(
+                files.c.state == "indexed",
+                prepared.c.preprocessing == self._values["preprocessing"],
+                embeddings.c.space_id == self._values["space"],
+            )
+        )
+        if not include_missing:
+            statement = statement.where(files.c.missing == 0)
+        return statement if condition is None else statement.where(compile_condition(condition, self._catalog.roots()))
 
     def _rows(self, condition: str, keys: list[int]) -> list[PhotoRow]:
         statement = sa.text(_SELECT + condition).bindparams(sa.bindparam("keys", expanding=True))

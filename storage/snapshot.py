@@ -14,6 +14,7 @@ import faiss
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+
 from photoseek.contracts import Candidates, Embeddings
 from photoseek.errors import DamageError
 from photoseek.storage import schema

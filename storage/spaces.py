@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
 from photoseek.contracts import Embeddings
 from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog, utc_now
-from sqlalchemy.dialects.sqlite import insert
 
 _SPACES = schema.spaces
 _UNEMBEDDED = (

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from photoseek.conditions import Condition
 from photoseek.contracts import Candidates, PhotoRow
 from photoseek.errors import LibraryNotFoundError
 from photoseek.storage.catalog import Catalog
@@ -107,17 +109,27 @@ class View:
     def rows(self, embedding_ids: Sequence[int], *, include_missing: bool = False) -> list[PhotoRow]:
         return self._rows.of_embeddings(embedding_ids, include_missing=include_missing)
 
-    def allowed(self, file_ids: Sequence[int] | None, *, include_missing: bool) -> NDArray[np.int64] | None:
+    def allowed(
+        self, file_ids: Sequence[int] | None, condition: Condition | None, *, include_missing: bool
+    ) -> NDArray[np.int64] | None:
         """Embedding ids to search among, ascending; None for all visible ones.
 
         Args:
             file_ids: only embeddings that one of these files shows.
+            condition: only embeddings that a file shows on which it holds.
             include_missing: also those that only missing files show.
         """
-        if file_ids is None:
-            if not include_missing or not len(self.snapshot.masked):
-                return None
-            hidden = np.setdiff1d(self.snapshot.masked, np.array(self._rows.missing_embeddings(), dtype=np.int64))
-            return np.setdiff1d(self.snapshot.ids(), hidden, assume_unique=True)
-        rows = [row for row in self._rows.of_files(file_ids) if include_missing or not row.missing]
-        return np.unique(np.array([row.embedding_id for row in rows], dtype=np.int64))
+        if file_ids is None and condition is None and not (include_missing and len(self.snapshot.masked)):
+            return None
+        chosen = self._rows.embeddings_where(condition, include_missing=include_missing)
+        allowed = np.intersect1d(np.array(chosen, dtype=np.int64), self.snapshot.ids(), assume_unique=True)
+        if file_ids is not None:
+            rows = [row for row in self._rows.of_files(file_ids) if include_missing or not row.missing]
+            allowed = np.intersect1d(allowed, np.array([row.embedding_id for row in rows], dtype=np.int64))
+        return allowed
+
+    def count_undated(self) -> int:
+        return self._rows.count_undated()
+
+    def newest_first(self, condition: Condition | None, limit: int, offset: int) -> list[int]:
+        return self._rows.newest_first(condition, limit, offset)

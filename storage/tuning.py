@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek.contracts import Embeddings
 from photoseek.storage.faissfile import flat_rows
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek.contracts import Embeddings
 
 LENGTH_TOLERANCE = 1e-3

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import sqlalchemy as sa
+
 from photoseek.errors import DamageError
 from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog

@@ -1,0 +1,118 @@
+"""Conditions on photos, as plain values: `search.filters.where` builds them, `storage.filtering` compiles them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Operator: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">="]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Base of all conditions; they combine with `&`, `|` and `~`.
+
+    What is unknown about a photo satisfies no condition on it, nor the opposite of one.
+    """
+
+    def __and__(self, other: Condition) -> Condition:
+        return And(self, other)
+
+    def __or__(self, other: Condition) -> Condition:
+        return Or(self, other)
+
+    def __invert__(self) -> Condition:
+        return Not(self)
+
+    def __bool__(self) -> bool:
+        raise TypeError("conditions combine with & | ~, not with and, or, not")
+
+
+@dataclass(frozen=True, slots=True)
+class And(Condition):
+    """Both hold."""
+
+    left: Condition
+    right: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Or(Condition):
+    """One of them holds, or both."""
+
+    left: Condition
+    right: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Condition):
+    """It does not hold."""
+
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(Condition):
+    """A number or name against a value."""
+
+    field: Literal["rating", "width", "height", "size", "format"]
+    operator: Operator
+    value: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Contains(Condition):
+    """A text holds these words anywhere, in any case."""
+
+    field: Literal["camera", "lens", "title", "keywords"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken(Condition):
+    """Taken from the beginning of `first` to the end of `last`, by the camera's clock.
+
+    Each is ISO 8601 of any precision (`2024`, `2024-06`, `2024-06-01T12:30`), or None for an open end.
+    """
+
+    first: str | None
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape(Condition):
+    """Wider than high, higher than wide, or neither."""
+
+    shape: Literal["landscape", "portrait", "square"]
+
+
+@dataclass(frozen=True, slots=True)
+class Under(Condition):
+    """In a folder or below it: an absolute path."""
+
+    folder: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Near(Condition):
+    """Taken at most `km` kilometres from a place, in degrees."""
+
+    latitude: float
+    longitude: float
+    km: float
+
+
+@dataclass(frozen=True, slots=True)
+class AddedSince(Condition):
+    """Came into the library at this time or later: ISO 8601, UTC."""
+
+    moment: str
+
+
+def mentions_date(condition: Condition) -> bool:
+    """Does the condition ask when a photo was taken?"""
+    if isinstance(condition, And | Or):
+        return mentions_date(condition.left) or mentions_date(condition.right)
+    if isinstance(condition, Not):
+        return mentions_date(condition.condition)
+    return isinstance(condition, Taken)

@@ -1,0 +1,89 @@
+"""The command line's filters: options of `search`, and what a wrong value is answered with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import click
+
+from photoseek.conditions import Condition
+from photoseek.errors import UsageError
+from photoseek.search.filters import where
+
+_RATING = re.compile(r"([0-5])(\+|\.\.([0-5]))?")
+_PLACE = re.compile(r"\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*,\s*([\d.]+)\s*(km)?\s*")
+
+_OPTIONS = (
+    click.option("--taken", metavar="WHEN", help="2024, 2024-06, 2024-06-01, 2024-06..2024-08, 2024.., ..2019."),
+    click.option("--camera", metavar="TEXT", help="Part of the camera's maker or model."),
+    click.option("--lens", metavar="TEXT", help="Part of the lens's name."),
+    click.option("--rating", metavar="STARS", help="4, 4+ or 2..3."),
+    click.option("--folder", "folders", multiple=True, type=click.Path(), help="In this folder or below."),
+    click.option("--near", metavar="LAT,LON,KM", help="As in 45.44,12.33,10km."),
+    click.option("--format", "formats", multiple=True, metavar="NAME", help="jpeg, png, heic ..."),
+    click.option("--min-width", type=click.IntRange(1), metavar="PIXELS", help="At least this wide."),
+)
+NAMES = ("taken", "camera", "lens", "rating", "folders", "near", "formats", "min_width")
+
+
+def filter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """All filter options; they combine, and a photo must satisfy each."""
+    return reduce(lambda decorated, option: option(decorated), reversed(_OPTIONS), command)
+
+
+def condition_of(values: dict[str, Any]) -> Condition | None:
+    """The condition that the options ask for; None without any.
+
+    Raises:
+        UsageError: a value that is none, with an example of a right one.
+    """
+    conditions = []
+    if values["taken"]:
+        conditions.append(_taken(values["taken"]))
+    if values["camera"]:
+        conditions.append(where.camera.contains(values["camera"]))
+    if values["lens"]:
+        conditions.append(where.lens.contains(values["lens"]))
+    if values["rating"]:
+        conditions.append(_rating(values["rating"]))
+    if values["folders"]:
+        conditions.append(where.under(*values["folders"]))
+    if values["near"]:
+        conditions.append(_near(values["near"]))
+    if values["formats"]:
+        conditions.append(where.format(*values["formats"]))
+    if values["min_width"]:
+        conditions.append(where.width >= values["min_width"])
+    return reduce(lambda left, right: left & right, conditions) if conditions else None
+
+
+def _taken(value: str) -> Condition:
+    first, dots, last = value.partition("..")
+    if not dots:
+        return where.taken.on(value)
+    if not first and not last:
+        return where.taken.known()
+    return where.taken.between(first or None, last or None)
+
+
+def _rating(value: str) -> Condition:
+    match = _RATING.fullmatch(value.strip())
+    if match is None:
+        raise UsageError(f"--rating {value} is no number of stars", hint="as in --rating 4, 4+ or 2..3")
+    low, range_, high = int(match[1]), match[2], match[3]
+    if not range_:
+        return where.rating == low
+    return where.rating >= low if range_ == "+" else (where.rating >= low) & (where.rating <= int(high))
+
+
+def _near(value: str) -> Condition:
+    match = _PLACE.fullmatch(value)
+    try:
+        if match is not None:
+            return where.near(float(match[1]), float(match[2]), float(match[3]))
+    except ValueError:
+        pass  # 1.2.3 has the form of a number and is none
+    raise UsageError(f"--near {value} is no place with a radius", hint="as in --near 45.44,12.33,10km")
