@@ -1,12 +1,13 @@
-"""How well a checkpoint finds photos: captions of Flickr8k test, classes of imagenet-1000, queries for the example photos.
+"""How well a checkpoint finds photos: captions of Flickr8k, classes of imagenet-1000, queries for the example photos.
 
-    python bench/retrieval.py --checkpoint builtin --data DIR [--part dev|test] [--examples examples] [--baseline WORK] [--json FILE]
+    python bench/retrieval.py --checkpoint builtin --data DIR [--part dev|test] [--examples examples]
+        [--baseline WORK] [--json FILE]
 
-DIR holds eval/flickr8k-test.tar, eval/imagenet-1000.tar and train/flickr8k.tar (for dev). Select on `--part dev` only (the
-dev captions and the even classes, run as often as you like); `--part test` is for reporting, once.
+DIR holds eval/flickr8k-test.tar, eval/imagenet-1000.tar and train/flickr8k.tar (for dev). Select on `--part dev` only
+(the dev captions and the even classes, run as often as you like); `--part test` is for reporting, once.
 
-Chance and, where the two teacher packages of training/ are installed and `--baseline` names the work folder of a training
-run, a frozen EfficientNet-Lite2 with MiniLM through the linear layers fitted there, are measured in the same run.
+Chance and, where the two teacher packages of training/ are installed and `--baseline` names the work folder of a
+training run, a frozen EfficientNet-Lite2 with MiniLM through the linear layers fitted there, are measured too.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def measure_captioned(encoder: Encoder, data: Captioned) -> dict[str, dict[str, 
 
 
 def measure_zero_shot(encoder: Encoder, data: Labelled, part: str) -> dict[str, dict[str, float]]:
-    """Top-1 and top-5 among all 1,000 class names: even classes for dev; for test odd, all, and all less what was trained on."""
+    """Top-1 and top-5 among all 1,000 class names: even classes for dev; for test odd, all, and parts of all."""
     prompts = encoder.texts([template.format(name) for name in data.names for template in TEMPLATES])
     classes = prompts.reshape(len(data.names), len(TEMPLATES), -1).mean(axis=1)
     classes /= np.linalg.norm(classes, axis=1, keepdims=True)

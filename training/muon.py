@@ -1,6 +1,7 @@
 """Muon for the towers' matrices (orthogonalised momentum), AdamW for everything else, behind one `step`.
 
-Matrices of one shape are orthogonalised together: on a CPU with bfloat16 matrix instructions a step costs a few per cent.
+Matrices of one shape are orthogonalised together: on a CPU with bfloat16 matrix instructions a step costs
+a few per cent.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         a = x @ x.mT
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * (a @ a)) @ x
-    return x.mT if tall else x
+    out: Tensor = x.mT if tall else x
+    return out
 
 
 class Muon(torch.optim.Optimizer):
@@ -40,11 +42,13 @@ class Muon(torch.optim.Optimizer):
             for shape, parameters in by_shape.items():
                 updates = []
                 for parameter in parameters:
+                    gradient = parameter.grad
+                    assert gradient is not None
                     state = self.state[parameter]
                     if not state:
                         state["momentum"] = torch.zeros_like(parameter)
-                    buffer = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                    updates.append(parameter.grad.lerp(buffer, group["momentum"]))
+                    buffer = state["momentum"].lerp_(gradient, 1 - group["momentum"])
+                    updates.append(gradient.lerp(buffer, group["momentum"]))
                 directions = orthogonalise(torch.stack(updates)).to(parameters[0].dtype)
                 size = 0.2 * max(shape) ** 0.5
                 for parameter, direction in zip(parameters, directions, strict=True):

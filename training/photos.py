@@ -36,7 +36,7 @@ class Item:
 
 
 def git_dir(repositories: Path, name: str) -> Path:
-    """Where the repository owner/name lies below `repositories`: a bare clone, or a clone, in owner+name[/repo][/.git]."""
+    """Where owner/name lies below `repositories`: a clone, bare or not, in owner+name[/repo][/.git]."""
     base = repositories / name.replace("/", "+")
     for path in (base / "repo" / ".git", base / "repo", base / ".git", base):
         if (path / "objects").is_dir():
@@ -167,7 +167,7 @@ def squashed(encoded: bytes, side: int) -> NDArray[np.uint8]:
 
 
 def prepare(name: str, data: Path, repositories: Path, folder: Path) -> Path:
-    """Decode one set unless that is done; returns the path of its array. A file that cannot be decoded is left out and named."""
+    """Decode one set unless that is done; returns its array's path. What cannot be decoded is left out, and named."""
     read, side = SETS[name]
     target = folder / f"{name}.npy"
     if target.exists():

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
@@ -26,7 +25,7 @@ log = logging.getLogger(__name__)
 def sentence_vectors(work: Path, name: str, wanted: list[str]) -> torch.Tensor:
     """MiniLM vectors (n, 384) float32 of `wanted`, computed once and kept as sentences/<name>.npy."""
     target = work / "sentences" / f"{name}.npy"
-    return torch.from_numpy(np.asarray(teachers.compute_sentences(wanted, target, teachers.SentenceTeacher()))).float()
+    return torch.from_numpy(np.asarray(teachers.compute_sentences(wanted, target))).float()
 
 
 def class_sentences(data: Path, work: Path) -> torch.Tensor:
@@ -60,10 +59,11 @@ def fit_space(config: dict[str, Any], data: Path, work: Path) -> space.Space:
         kept += len(train)
     every = torch.from_numpy(np.concatenate(features))
     weight, bias = teachers.PhotoTeacher().classifier()
-    probabilities = torch.cat([(part.float() @ weight.T + bias).softmax(1).half() for part in every.split(8192)])
+    probabilities = torch.cat([(part.float() @ weight.T + bias).softmax(1).half() for part in torch.split(every, 8192)])
     torch.manual_seed(config["seed"])
     fitted = space.fit(
-        every, probabilities, torch.tensor(pair_photo), torch.tensor(pair_text), sentence_vectors(work, "pairs", list(texts_seen)),
+        every, probabilities, torch.tensor(pair_photo), torch.tensor(pair_text),
+        sentence_vectors(work, "pairs", list(texts_seen)),
         class_sentences(data, work), seed=config["seed"], **config["space"],
     )  # fmt: skip
     fitted.save(target)
@@ -130,7 +130,8 @@ def train_vision(config: dict[str, Any], data: Path, work: Path, start: Path | N
     size = VisionSize(**settings.pop("size"))
     phases = [vision.Phase(**phase) for phase in settings.pop("phases")]
     return vision.train(
-        size, fitted, sets, make_bank(fitted, work), make_check(fitted, data, work), teachers.PhotoTeacher().classifier(),
+        size, fitted, sets, make_bank(fitted, work), make_check(fitted, data, work),
+        teachers.PhotoTeacher().classifier(),
         synset_class, phases, work / "vision", seed=config["seed"], start=start, **settings,
     )  # fmt: skip
 
@@ -155,7 +156,9 @@ def make_lessons(
         "words": texts.words_of(captions, 8),
         "wordnet": texts.wordnet_names(repositories),
     }
-    every, edges, targets = [], {}, []
+    every: list[str] = []
+    edges: dict[str, tuple[int, int, float]] = {}
+    targets: list[torch.Tensor] = []
     for name, group in groups.items():
         log.info("texts: %s %d", name, len(group))
         vectors = sentence_vectors(work, f"text-{name}", group)
@@ -187,14 +190,16 @@ def train_text(config: dict[str, Any], data: Path, repositories: Path, work: Pat
     features = torch.from_numpy(np.load(work / "teacher" / "flickr8k.0.npy"))
     train_rows = sorted(set(flickr_captions(work, "train")[0]))
     return text.train(
-        size, tokenizer, lessons, fitted.photo_vectors(features[train_rows]), fitted.scale.item(), work / "text", seed=config["seed"],
-        dev_texts=captions, dev_owner=torch.tensor([order.index(row) for row in rows]), dev_photos=fitted.photo_vectors(features[order]),
+        size, tokenizer, lessons, fitted.photo_vectors(features[train_rows]), fitted.scale.item(), work / "text",
+        seed=config["seed"],
+        dev_texts=captions, dev_owner=torch.tensor([order.index(row) for row in rows]),
+        dev_photos=fitted.photo_vectors(features[order]),
         **settings,
     )  # fmt: skip
 
 
 def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path) -> Path:
-    """LiT: the vision tower is locked; the text tower keeps its lessons and learns what that tower sees in the train photos."""
+    """LiT: the vision tower is locked; the text tower keeps its lessons and learns what that tower sees."""
     fitted = fit_space(config, data, work)
     tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
     side = config["export"]["side"]
@@ -209,12 +214,14 @@ def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path
         order = sorted(set(rows))
         place = {row: k for k, row in enumerate(order)}
         owners[split] = torch.tensor([place[row] for row in rows])
-        seen[split] = vision.embed(student, pictures[order], side)
+        seen[split] = vision.embed(student, pictures[order], side).clone()
     settings = {k: v for k, v in config["text"].items() if k not in ("shares", "size", "steps", "lr")}
     return text.train(
-        text_size(config, tokenizer), tokenizer, make_lessons(config, fitted, data, repositories, work), seen["train"], fitted.scale.item(),
+        text_size(config, tokenizer), tokenizer, make_lessons(config, fitted, data, repositories, work),
+        seen["train"], fitted.scale.item(),
         work / "tuned", seed=config["seed"], dev_texts=captions["dev"], dev_owner=owners["dev"], dev_photos=seen["dev"],
-        start=work / "text" / "weights.safetensors", pairs=text.Pairs(captions["train"], owners["train"], seen["train"]),
+        start=work / "text" / "weights.safetensors",
+        pairs=text.Pairs(captions["train"], owners["train"], seen["train"]),
         **config["tune"], **settings,
     )  # fmt: skip
 
@@ -222,9 +229,9 @@ def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path
 def export_checkpoint(config: dict[str, Any], data: Path, work: Path, folder: Path) -> None:
     """Write the averaged vision tower and the newest text tower as a checkpoint folder."""
     tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
-    tuned = work / "tuned" / "weights.safetensors"
+    tuned, plain = work / "tuned" / "weights.safetensors", work / "text" / "weights.safetensors"
     digest = export.export(
-        work / "vision" / "averaged.safetensors", tuned if tuned.exists() else work / "text" / "weights.safetensors", work / "tokenizer",
+        work / "vision" / "averaged.safetensors", tuned if tuned.exists() else plain, work / "tokenizer",
         VisionSize(**config["vision"]["size"]), text_size(config, tokenizer), config["export"]["side"],
         fit_space(config, data, work).scale.item(), folder,
     )  # fmt: skip
@@ -233,7 +240,8 @@ def export_checkpoint(config: dict[str, Any], data: Path, work: Path, folder: Pa
 
 def text_size(config: dict[str, Any], tokenizer: Tokenizer) -> TextSize:
     return TextSize(
-        **config["text"]["size"], vocab_size=tokenizer.get_vocab_size(), eos_token_id=tokenizer.token_to_id(vocabulary.END),
+        **config["text"]["size"], vocab_size=tokenizer.get_vocab_size(),
+        eos_token_id=tokenizer.token_to_id(vocabulary.END) or 0,
         max_position_embeddings=vocabulary.CONTEXT,
     )  # fmt: skip
 

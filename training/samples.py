@@ -1,4 +1,4 @@
-"""Batches for the vision tower: random photos of all sets in a fixed mix, cut and flipped, with their teacher features."""
+"""Batches for the vision tower: photos of all sets in a fixed mix, cut and flipped, with their teacher features."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Batch:
 def open_set(name: str, folder: Path, share: float) -> PhotoSet:
     """Open a prepared set with every teacher view that is on disk."""
     pictures, rows = photos.load(name, folder / "photos")
-    features, boxes = [], []
+    features: list[NDArray[np.float16]] = []
+    boxes: list[NDArray[np.float32]] = []
     while (path := folder / "teacher" / f"{name}.{len(features)}.npy").exists():
         features.append(np.load(path, mmap_mode="r"))
         boxes.append(np.load(path.with_suffix(".boxes.npy")))
@@ -64,7 +65,7 @@ def normalise(pixels: Tensor) -> Tensor:
 class Sampler:
     """Endless batches, made ahead in one thread.
 
-    View 0 (the whole picture) is cut a little, down to `least_area` of it, and keeps its target; the other views are cut
+    View 0 (the whole picture) is cut a little, down to `least_area` of it, and keeps its target; the others are cut
     exactly where the teacher looked.
     """
 

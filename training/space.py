@@ -1,7 +1,7 @@
 """The joint space of the two teachers: one linear layer on each, 256 dimensions. Both towers learn to land in it.
 
-Photo side: standardised EfficientNet features -> 256. Text side: MiniLM -> 256, and for the 1,000 ImageNet classes a free
-vector added, so that "goldfish" lands where the classifier sees goldfish though no caption has the word.
+Photo side: standardised EfficientNet features -> 256. Text side: MiniLM -> 256, and for the 1,000 ImageNet classes a
+free vector added, so that "goldfish" lands where the classifier sees goldfish though no caption has the word.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def principal_components(standardised: Tensor, k: int, power: float) -> Tensor:
     values, vectors = values.flip(0)[:k], vectors.flip(1)[:, :k]
     wanted = values**power
     wanted = wanted / wanted.mean()
-    return vectors * (wanted / values).sqrt()
+    out: Tensor = vectors * (wanted / values).sqrt()
+    return out
 
 
 def fit(
@@ -132,7 +133,7 @@ def fit(
         divergence = F.kl_div(logits.log_softmax(1), probabilities[rows].float(), reduction="batchmean")
         loss = contrast + class_weight * divergence
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 200 == 0 or step == steps - 1:
             log.info(

@@ -1,7 +1,8 @@
 """Teacher features, computed once: EfficientNet-Lite2 for photos, MiniLM for sentences. Needed for training only.
 
-`teacher/<set>.<view>.npy`, float16 (n, 1280): pooled features. View 0 is the whole picture, view 1 and up are one random
-crop each, whose boxes lie in `teacher/<set>.<view>.boxes.npy`, float32 (n, 4): left, top, right, bottom as fractions.
+`teacher/<set>.<view>.npy`, float16 (n, 1280): pooled features. View 0 is the whole picture, view 1 and up are one
+random crop each, whose boxes lie in `teacher/<set>.<view>.boxes.npy`, float32 (n, 4): left, top, right,
+bottom as fractions.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class PhotoTeacher(nn.Module):
 
 
 class PhotoTeacherEngine:
-    """The photo teacher through OpenVINO in bfloat16 where that is installed (5 times faster), through torch otherwise."""
+    """The photo teacher through OpenVINO in bfloat16 where that is installed (much faster), through torch otherwise."""
 
     def __init__(self, batch: int = 32) -> None:
         self.teacher = PhotoTeacher()
@@ -72,7 +73,7 @@ class PhotoTeacherEngine:
         self.compiled = openvino.AsyncInferQueue(openvino.Core().compile_model(graph, "CPU", options))
 
     def features(self, batches: Any, count: int) -> NDArray[np.float16]:
-        """Pooled features (count, 1280) of an iterable of uint8 batches, each of `self.batch` pictures (the last padded)."""
+        """Pooled features (count, 1280) of uint8 batches, each of `self.batch` pictures (the last padded)."""
         out = np.zeros((-(-count // self.batch) * self.batch, TEACHER_WIDTH), np.float16)
         if self.compiled is None:
             with torch.inference_mode():
@@ -118,7 +119,7 @@ def compute_view(
     target.parent.mkdir(parents=True, exist_ok=True)
     pictures, _ = photos.load(name, folder / "photos")
     n = len(pictures)
-    boxes = random_boxes(n, area, seed + 1000 * view) if view else np.tile(np.float32([0, 0, 1, 1]), (n, 1))
+    boxes = random_boxes(n, area, seed + 1000 * view) if view else np.tile(np.array([0, 0, 1, 1], np.float32), (n, 1))
 
     def batch(start: int) -> NDArray[np.uint8]:
         rows = range(start, min(start + engine.batch, n))
@@ -154,7 +155,7 @@ class SentenceTeacher:
         from transformers import BertModel
 
         path = get_model_path()
-        self.model = BertModel.from_pretrained(path, local_files_only=True, add_pooling_layer=False).eval()
+        self.model = BertModel.from_pretrained(path, local_files_only=True, add_pooling_layer=False).eval()  # type: ignore[no-untyped-call]
         self.tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(64)
@@ -179,13 +180,13 @@ class SentenceTeacher:
         return out
 
 
-def compute_sentences(texts: list[str], target: Path, teacher: SentenceTeacher) -> NDArray[np.float16]:
+def compute_sentences(texts: list[str], target: Path) -> NDArray[np.float16]:
     """Sentence vectors of `texts`, float16 (n, 384), kept in `target` beside a JSON list of the texts."""
     listing = target.with_suffix(".json")
     if target.exists() and listing.exists() and json.loads(listing.read_text(encoding="utf-8")) == texts:
         return np.load(target)  # type: ignore[no-any-return]
     target.parent.mkdir(parents=True, exist_ok=True)
-    vectors = teacher.encode(texts).astype(np.float16)
+    vectors = SentenceTeacher().encode(texts).astype(np.float16)
     np.save(target, vectors)
     listing.write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
     return vectors

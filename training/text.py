@@ -1,4 +1,4 @@
-"""Train the text tower towards the sentence teacher's place in the joint space, then (LiT) towards the locked photo tower."""
+"""Train the text tower towards the sentence teacher's place in the joint space, then (LiT) towards the locked tower."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def train(
 ) -> Path:  # fmt: skip
     """Fit the tower to `lessons`: cosine, and the distribution over `photo_bank` (m, d) that a text gives.
 
-    With `pairs` (LiT) each step also tells captions apart by the photos they belong to. Batches hold texts of like length.
-    Returns the path of the weights. Resumes from `folder`.
+    With `pairs` (LiT) each step also tells captions apart by the photos they belong to. Batches hold texts of like
+    length. Returns the path of the weights. Resumes from `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state_path, weights_path = folder / "state.pt", folder / "weights.safetensors"
@@ -156,7 +156,7 @@ def train(
             loss = loss + pairs_weight * contrast(
                 F.normalize(captions.float(), dim=1), pairs.photos, pairs.owner[rows], scale
             )
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         rate = lr * min(1.0, (done + 1) / 150) * min(1.0, 2 * (steps - done) / steps)
         optimizers.step(rate)
         done += 1

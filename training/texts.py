@@ -1,4 +1,4 @@
-"""All texts of the recipe: captions, class names in templates, keywords, short queries. Nothing here sees dev or test."""
+"""All texts of the recipe: captions, class names in templates, keywords, short queries; none of dev or test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEMPLATES = (
 )  # fmt: skip
 CLASS_PROMPTS = 3  # the first so many templates make a class's mean vector
 
-COLOURS = "red blue green yellow white black brown orange pink purple grey golden".split()
+COLOURS = ["red", "blue", "green", "yellow", "white", "black", "brown", "orange", "pink", "purple", "grey", "golden"]
 PLACES = (
     "at the beach", "in the snow", "in a park", "on a street", "in the city", "in the mountains", "in the water",
     "in a field", "on the grass", "in a forest", "indoors", "outdoors", "at night", "at sunset", "in a kitchen",
@@ -33,7 +33,8 @@ SUBJECTS = (
     "puppy", "kitten", "sheep", "cow", "elephant", "fish", "duck", "boots", "hat", "shirt", "jacket", "dress",
 )  # fmt: skip
 ACTIONS = (
-    "running", "jumping", "swimming", "sitting", "standing", "walking", "playing", "smiling", "climbing", "riding a bike",
+    "running", "jumping", "swimming", "sitting", "standing", "walking", "playing", "smiling", "climbing",
+    "riding a bike",
     "riding a horse", "catching a ball", "kicking a ball", "eating", "dancing", "sleeping", "surfing", "skiing",
     "skateboarding", "playing football", "playing guitar", "throwing a frisbee", "laughing", "talking", "drinking",
     "looking at the camera", "holding a child", "wearing a hat", "wearing sunglasses", "swinging", "fishing", "reading",

@@ -43,8 +43,8 @@ class Student(nn.Module):
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training; `until` counts views from the very beginning. The learning rate falls linearly to `floor` times
-    its peak between `decay_from` and `until`."""
+    """One stretch of training; `until` counts views from the very beginning. The learning rate falls linearly to
+    `floor` times its peak between `decay_from` and `until`."""
 
     until: int
     side: int
@@ -70,7 +70,7 @@ class Bank:
 
 @dataclass
 class Check:
-    """What dev is measured on: Flickr8k dev (pictures, caption vectors, photo of each) and the even classes of imagenet-1000."""
+    """What dev is: Flickr8k dev (pictures, caption vectors, photo of each) and the even classes of imagenet-1000."""
 
     dev: NDArray[np.uint8]
     dev_text: Tensor
@@ -173,7 +173,8 @@ def learning_rate(phase: Phase, seen: int, since: int, warmup: int = 30_000) -> 
 
 def train(
     size: VisionSize, space: Space, sets: list[PhotoSet], bank: Bank, check: Check, classifier: tuple[Tensor, Tensor],
-    synset_class: dict[str, int], phases: list[Phase], folder: Path, *, seed: int, label_mix: float, weight_decay: float,
+    synset_class: dict[str, int], phases: list[Phase], folder: Path, *,
+    seed: int, label_mix: float, weight_decay: float,
     average: float, measure_every_s: float, start: Path | None = None,
 ) -> Path:  # fmt: skip
     """Run all phases (what is done already is skipped); returns the path of the averaged weights.
@@ -229,7 +230,7 @@ def train(
                 out = compiled(batch.pixels)
             terms = losses(out, batch.features, batch.labels, batch.photo, space, bank, classifier, label_mix)
             loss = torch.stack([phase.weights[k] * v for k, v in terms.items()]).sum()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(student.parameters(), 5.0)
             optimizers.step(learning_rate(phase, seen, since))
             seen += phase.batch

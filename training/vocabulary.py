@@ -38,7 +38,7 @@ def build(lines: list[str], size: int, folder: Path) -> Tokenizer:
     learner.train_from_iterator(lines, trainer)
     model = json.loads(learner.to_str())["model"]
     # Every byte must also exist as a word's last piece, otherwise a rare last letter has no entry.
-    vocabulary = list(sorted(alphabet)) + [symbol + "</w>" for symbol in sorted(alphabet)]
+    vocabulary = sorted(alphabet) + [symbol + "</w>" for symbol in sorted(alphabet)]
     known = set(vocabulary)
     merges: list[tuple[str, str]] = []
     for first, second in (tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]):
