@@ -1,7 +1,7 @@
 """Which engine computes a tower, where, and how precisely.
 
-`auto` means: the accelerator that torch offers if the caller names one; on a CPU, NumPy for words (nothing to
-import or compile) and OpenVINO for pictures where it is installed, NumPy otherwise. Precision is float32 unless
+`auto` means: for pictures, a GPU if torch is installed and sees one, otherwise OpenVINO where it is installed;
+for words, NumPy (nothing to import or compile). Precision is float32 unless
 a trial on this machine has shown that a shorter type is faster and finds the same photos.
 """
 
