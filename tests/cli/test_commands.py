@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 import pytest
-from photoseek.cli import cli
 from small_library import write_photo, write_photos
+
+from photoseek.cli import cli
 
 Command = Callable[..., Any]
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from photoseek.storage.lock import WriterLock
 from small_library import write_photo
+
+from photoseek.storage.lock import WriterLock
 
 Command = Callable[..., Any]
 
