@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from photoseek import indexing, picture_reader
 from photoseek.binding import ModelBinding
 from photoseek.contracts import (

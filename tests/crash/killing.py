@@ -24,6 +24,7 @@ from sqlalchemy.engine.default import DefaultDialect
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fakes import install_fakes
+
 from photoseek import IndexSettings, PhotoLibrary
 
 READING = ("SELECT", "PRAGMA", "BEGIN")

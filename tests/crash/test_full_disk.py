@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from small_library import stored_files, write_photos
+
 from photoseek import IndexSettings, PhotoLibrary
 from photoseek.errors import PhotoseekError, StorageFullError
 from photoseek.storage import durable
-from small_library import stored_files, write_photos
 
 SETTINGS = IndexSettings(ivf_min_rows=6, generation_min_rows=2, delta_max_rows=3)
 

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from photoseek import PhotoLibrary
-from photoseek.errors import LibraryNotFoundError
 from small_library import (
     Files,
     Vectors,
@@ -21,6 +19,9 @@ from small_library import (
     write_photo,
     write_photos,
 )
+
+from photoseek import PhotoLibrary
+from photoseek.errors import LibraryNotFoundError
 
 SETTINGS = {"ivf_min_rows": 6, "generation_min_rows": 2, "delta_max_rows": 3}
 """So small that a run over a dozen photos writes generations, with inverted lists too."""

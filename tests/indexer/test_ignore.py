@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from photoseek.indexer.scan import scan
 
 PATTERNS = {

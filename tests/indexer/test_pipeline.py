@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from fakes import ColourVision, OneByOne
+from PIL import Image
+from small_library import stored_files, write_photo, write_photos
+
 from photoseek import IndexReport, PhotoLibrary, indexing
 from photoseek.contracts import DecodeJob, ReadFailure, ReadResult, Trouble
 from photoseek.errors import StorageFullError, UsageError
 from photoseek.indexer.report import Progress
-from PIL import Image
-from small_library import stored_files, write_photo, write_photos
 
 
 def index(library: PhotoLibrary, *folders: Path, **options: object) -> IndexReport:

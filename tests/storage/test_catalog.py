@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from photoseek.errors import (
     LibraryBusyError,
     LibraryError,

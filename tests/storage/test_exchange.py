@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import ColourVision
+from small_library import write_photos
+
 from photoseek import PhotoLibrary
 from photoseek.errors import ModelMismatchError, UsageError
-from small_library import write_photos
 
 Open = Callable[..., PhotoLibrary]
 

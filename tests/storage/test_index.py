@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from photoseek.contracts import CameraFacts, Embeddings, Outcome, PhotoRead, WorkItem
 from photoseek.storage import verify as checks
 from photoseek.storage.generations import IDS_FILE, IVF_FILE, MANIFEST_FILE, VECTORS_FILE, IndexSettings

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from photoseek.storage import query_cache
 from photoseek.storage.query_cache import CACHE_NAME, QueryCache
 
