@@ -8,10 +8,11 @@ import shutil
 import tomllib
 from pathlib import Path
 
-import photoseek
 import pytest
 from cli_page import page
 from console import commands, run_on_terminal
+
+import photoseek
 from photoseek import PhotoLibrary, errors
 from photoseek.storage import schema
 
