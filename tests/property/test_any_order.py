@@ -156,4 +156,4 @@ TestAnyOrder.settings = settings(
 
 @pytest.mark.slow
 class TestManyOrders(Folder.TestCase):  # type: ignore[misc, name-defined]
-    settings = settings(max_examples=150, stateful_step_count=25, deadline=None, suppress_health_check=_HEALTH)
+    settings = settings(max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=_HEALTH)
