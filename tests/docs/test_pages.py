@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
+import shlex
 import shutil
+import sqlite3
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
+import click
 import pytest
 from cli_page import page
 from console import commands, run_on_terminal
+from small_library import write_photo, write_photos
 
 import photoseek
-from photoseek import PhotoLibrary, errors
+from photoseek import IndexSettings, PhotoLibrary, errors
+from photoseek.cli import cli
 from photoseek.storage import schema
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +120,58 @@ def test_python_examples_run(name, tmp_path, monkeypatch, tiny_checkpoint):
     assert examples
     for code in examples:
         exec(compile(code, name, "exec"), {})
+
+
+def command_lines() -> list[str]:
+    """Every line of a code block in the pages that calls photoseek, without comments and pipes."""
+    found = []
+    for path in PAGES:
+        if path.name in ("cli.md", "aimv2.md"):
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            match = re.match(r"(?: {4}|\$ | {2}\.venv/bin/)photoseek (.+)", line)
+            if match:
+                found.append(re.split(r" [|#&]", match[1])[0])
+    return found
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_commands_in_the_pages_are_understood(line):
+    command, arguments = cli, shlex.split(line)
+    with click.Context(cli) as context:
+        while isinstance(command, click.Group):
+            while arguments[0].startswith("-"):
+                arguments.pop(0)  # -v
+            command = command.commands[arguments.pop(0)]
+        assert command.make_context(command.name, arguments, parent=context).params is not None
+
+
+def test_questions_to_the_catalog_can_be_asked(tmp_path, open_library):
+    write_photo(tmp_path / "photos" / "red.png", "red")
+    with open_library() as library:
+        library.index(tmp_path / "photos")
+    statements = re.search(r"^```sql\n(.*?)^```$", text_of("docs/on-disk-format.md"), re.DOTALL | re.MULTILINE)[1]
+    with closing(sqlite3.connect(tmp_path / "library" / "catalog.sqlite")) as connection:
+        rows = [connection.execute(statement).fetchall() for statement in statements.split(";") if statement.strip()]
+    assert [len(found) for found in rows] == [0, 1, 1]
+    assert rows[2][0][1:] == ("active", 1)
+
+
+def test_a_manifest_and_an_export_hold_what_is_described(tmp_path, open_library):
+    write_photos(tmp_path / "photos", 8)
+    with open_library() as library:
+        library.index(tmp_path / "photos", settings=IndexSettings(generation_min_rows=1, ivf_min_rows=4))
+        library.export_vectors(tmp_path / "export")
+    described = text_of("docs/on-disk-format.md")
+    generation = next((tmp_path / "library" / "index").glob("*/*"))
+    shown = json.loads(re.search(r"^```json\n(.*?)^```$", described, re.DOTALL | re.MULTILINE)[1])
+    manifest = json.loads((generation / "manifest.json").read_bytes())
+    assert manifest.keys() == shown.keys()
+    assert manifest["files"]["ids.npy"].keys() == shown["files"]["ids.npy"].keys()
+    written = {path.name for folder in (generation, tmp_path / "export") for path in folder.iterdir()}
+    assert written == {name for name in written if f"`{name}`" in described or f"    {name} " in described}
+    contract = json.loads((tmp_path / "export" / "space.json").read_bytes())
+    assert all(f"`{key}`" in described for key in contract)
 
 
 @pytest.mark.slow
