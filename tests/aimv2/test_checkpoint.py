@@ -11,9 +11,10 @@ import time
 import numpy as np
 import pytest
 from checkpoints import make_checkpoint, safetensors_bytes, write_weights
+from safetensors.numpy import load_file
+
 from photoseek.aimv2 import load_text_tower, open_checkpoint
 from photoseek.errors import CheckpointError
-from safetensors.numpy import load_file
 
 
 def edit_config(folder, change):

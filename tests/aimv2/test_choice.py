@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+
 from photoseek.aimv2 import load_text_tower, load_vision_tower, open_checkpoint
 from photoseek.aimv2.choice import choose_engine
 from photoseek.errors import MissingExtraError

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from checkpoints import make_checkpoint
+
 from photoseek.aimv2 import download_model, list_models, offer_download, open_checkpoint
 from photoseek.aimv2.download import RECORD, recorded_revision
 from photoseek.aimv2.models import downloaded_folder

@@ -6,8 +6,9 @@ import importlib
 import subprocess
 import sys
 
-import photoseek.aimv2
 import pytest
+
+import photoseek.aimv2
 
 HEAVY = ["torch", "transformers", "openvino", "onnxruntime", "tokenizers", "PIL", "huggingface_hub"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from checkpoints import make_checkpoint
+
 from photoseek.aimv2 import PUBLISHED, default_checkpoint, list_models, models_folder, open_checkpoint
 from photoseek.errors import CheckpointError
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import reference
 from checkpoints import make_checkpoint
-from photoseek.aimv2 import features, load_text_tower, load_vision_tower, open_checkpoint, similarity
-from photoseek.errors import CheckpointError, NoTextTowerError
 from reference import TEXTS, normalised, with_prefix
 from safetensors.numpy import load_file
+
+from photoseek.aimv2 import features, load_text_tower, load_vision_tower, open_checkpoint, similarity
+from photoseek.errors import CheckpointError, NoTextTowerError
 
 KINDS = [{}, {"text": False, "head": False}, {"native": True}, {"native": True, "text": False, "head": False}]
 

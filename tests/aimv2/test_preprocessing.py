@@ -11,10 +11,11 @@ import pytest
 from checkpoints import default_processor, make_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+
 from photoseek.aimv2 import Preprocessing, load_vision_tower, open_checkpoint
 from photoseek.aimv2.preprocessing import CLIP_MEAN, centre_crop, from_processor_config
 from photoseek.errors import CheckpointError
-from PIL import Image
 
 SQUASH = {
     "do_resize": True,

@@ -11,6 +11,7 @@ import os
 
 import numpy as np
 import pytest
+
 from photoseek.aimv2 import features, open_checkpoint, similarity
 from photoseek.errors import CheckpointError
 

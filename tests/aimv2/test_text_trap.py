@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from photoseek.aimv2 import load_text_tower, open_checkpoint
 from reference import TEXTS
+
+from photoseek.aimv2 import load_text_tower, open_checkpoint
 
 
 def engines(checkpoint):

@@ -8,6 +8,7 @@ import pytest
 from checkpoints import END, START, clip_vocabulary, make_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from photoseek.aimv2.tokenizer import Tokenizer
 from photoseek.errors import CheckpointError
 

@@ -7,10 +7,11 @@ import pytest
 import reference
 from checkpoints import make_checkpoint
 from numpy.typing import NDArray
-from photoseek.aimv2 import load_text_tower, load_vision_tower, open_checkpoint
-from photoseek.errors import CheckpointError, ModelError, NoTextTowerError, UsageError
 from reference import TEXTS, normalised, with_prefix
 from safetensors.numpy import load_file
+
+from photoseek.aimv2 import load_text_tower, load_vision_tower, open_checkpoint
+from photoseek.errors import CheckpointError, ModelError, NoTextTowerError, UsageError
 
 KINDS = {
     "dual": {},

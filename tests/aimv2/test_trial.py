@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from checkpoints import make_checkpoint
+
 from photoseek.aimv2 import load_vision_tower, open_checkpoint, run_trial
 from photoseek.aimv2.trial import Trial, judge, remembered_trial, synthetic_pictures
 

@@ -10,6 +10,7 @@ import pytest
 from checkpoints import make_checkpoint, safetensors_bytes, with_header
 from hypothesis import given
 from hypothesis import strategies as st
+
 from photoseek.aimv2.weights import Weights, parse_header, weight_files
 from photoseek.errors import CheckpointError
 

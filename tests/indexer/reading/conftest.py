@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from photoseek.contracts import DecodeJob, ReadResult
 from photoseek.indexer.workers import DecodeWorkers
 

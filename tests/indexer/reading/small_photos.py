@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from photoseek.contracts import Picture
 from PIL import Image
+
+from photoseek.contracts import Picture
 
 RED, GREEN, BLUE, YELLOW = (230, 20, 20), (20, 200, 20), (20, 20, 220), (230, 220, 30)
 

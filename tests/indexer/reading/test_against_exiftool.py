@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from photoseek.contracts import CameraFacts, PhotoRead, ReadResult
 
 Pairs = list[tuple[str, CameraFacts, dict[str, Any]]]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from photoseek.indexer.colour import PROFILE_BYTES_MAX, to_srgb
 from PIL import Image, ImageCms
 from small_photos import BLUE, GREEN, RED, four_colours
+
+from photoseek.indexer.colour import PROFILE_BYTES_MAX, to_srgb
 
 
 def pixel(image: Image.Image, at: tuple[int, int] = (0, 0)) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from photoseek.indexer.dates import read_moment, read_offset
 
 

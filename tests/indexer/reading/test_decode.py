@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from small_photos import BLUE, GREEN, RED, YELLOW, Squash, encoded, exif_block, four_colours, noise_jpeg
+
 from photoseek.contracts import PhotoRead, ReadFailure, Trouble
 from photoseek.indexer import decode
 from photoseek.indexer.containers import jpeg_without_metadata, png_without_text
 from photoseek.indexer.decode import digest_of_picture, read_photo
-from PIL import Image
-from small_photos import BLUE, GREEN, RED, YELLOW, Squash, encoded, exif_block, four_colours, noise_jpeg
 
 FORMATS = ["jpeg", "png", "webp", "tiff", "gif", "bmp", "avif"]
 CORNERS = {(5, 5): RED, (-6, 5): GREEN, (5, -6): BLUE, (-6, -6): YELLOW}  # (x, y)

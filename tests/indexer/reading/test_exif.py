@@ -8,9 +8,10 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from photoseek.indexer.exif import ENTRIES_MAX, read_exif
 from PIL import Image
 from small_photos import exif_block
+
+from photoseek.indexer.exif import ENTRIES_MAX, read_exif
 
 MAKE, ORIENTATION, DATE, LATITUDE, EXIF_POINTER, GPS_POINTER = 0x010F, 0x0112, 0x9003, 2, 0x8769, 0x8825
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_photos import encoded, four_colours
+
 from photoseek.contracts import ReadFailure, Trouble
 from photoseek.indexer.formats import (
     EXTENSIONS_BY_FORMAT,
@@ -17,7 +19,6 @@ from photoseek.indexer.formats import (
     looks_like_picture,
     sniff,
 )
-from small_photos import encoded, four_colours
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 HEIC_BY_COMPATIBLE_BRAND = b"\0\0\0\x1cftypmif1\0\0\0\0mif1miafheic"

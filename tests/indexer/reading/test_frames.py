@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from photoseek.contracts import CameraFacts, PhotoKnown, PhotoRead, ReadFailure, ReadResult, Trouble
 from photoseek.indexer.frames import FrameError, decode_result, encode_result, read_frame, write_frame
 

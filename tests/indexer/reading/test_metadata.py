@@ -7,10 +7,11 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_photos import encoded, exif_block, four_colours, xmp_packet
+
 from photoseek.contracts import CameraFacts
 from photoseek.indexer.containers import MetadataBlocks, metadata_blocks
 from photoseek.indexer.metadata import KEYWORDS_MAX, TEXT_CHARACTERS_MAX, camera_facts
-from small_photos import encoded, exif_block, four_colours, xmp_packet
 
 ORIGINAL, DIGITIZED, DATE_TIME, MAKE, MODEL, ORIENTATION, RATING, LENS = (
     0x9003,

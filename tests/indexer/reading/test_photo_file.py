@@ -10,10 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from small_photos import RED, plain
+
 from photoseek.contracts import ReadFailure, Trouble
 from photoseek.indexer import photo_file
 from photoseek.indexer.photo_file import PhotoFile, is_placeholder, read_photo_file
-from small_photos import RED, plain
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from photoseek.contracts import CameraFacts, PhotoRead, ReadFailure, ReadResult, Trouble
 
 

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_photos import BLUE, GREEN, RED, Squash, plain
+
 from photoseek.contracts import DecodeJob, PhotoKnown, PhotoRead, ReadFailure, ReadResult, Trouble
 from photoseek.errors import Cancelled, PhotoseekError
 from photoseek.indexer.decode import read_photo
 from photoseek.indexer.workers import AHEAD_PER_WORKER, DecodeWorkers
-from small_photos import BLUE, GREEN, RED, Squash, plain
 
 HERE = Path(__file__).parent
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")

@@ -7,8 +7,9 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from photoseek.indexer.xmp import DEPTH_MAX, PACKET_BYTES_MAX, read_xmp
 from small_photos import xmp_packet
+
+from photoseek.indexer.xmp import DEPTH_MAX, PACKET_BYTES_MAX, read_xmp
 
 LAUGHS = (
     "<!DOCTYPE l ["
