@@ -76,7 +76,7 @@ def test_every_camera_photo_is_indexed(unpacked: Path, photoseek: Callable[..., 
     assert {os.path.relpath(path, photos) for match in found for path in match["paths"]} == expected.keys()
     turned = [photos / "orientation" / f"landscape_{number}.jpg" for number in range(1, 9)]
     alike = [
-        json.loads(line) for line in photoseek("search", "--like", turned[0], "--limit", 20, "--json").splitlines()
+        json.loads(line) for line in photoseek("search", "--like", turned[0], "--limit", "20", "--json").splitlines()
     ]
     scores = {path: match["score"] for match in alike for path in match["paths"]}
     assert all(scores[str(path)] > 0.99 for path in turned)
