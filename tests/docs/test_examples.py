@@ -16,6 +16,7 @@ EXPECTED_OUTPUT = {
     "label_photos": "cat.jpg",
     "move_vectors": "laptop: 13 indexed, 0 embedded",
     "search_photos": "13 photos indexed, 0 failed",
+    "try_queries": "Of 39 queries among 13 photos:",
 }
 
 
