@@ -25,9 +25,7 @@ def main(model: str = "auto") -> None:
         ranks.append(rank)
         print(f"{rank:>3}  {wanted:<15} {query}")
     first, third = (sum(rank <= limit for rank in ranks) for limit in (1, 3))
-    print(
-        f"Of {len(ranks)} queries among {photos} photos: {first} found the right photo first, {third} in the first three."
-    )
+    print(f"Of {len(ranks)} queries among {photos} photos: {first} found theirs first, {third} among the first three.")
 
 
 if __name__ == "__main__":
