@@ -92,6 +92,9 @@ def index_folders(
         lists = [change.work for change in changes]
         try:
             run.read(lists, [outcome for change in changes for outcome in change.obstacles])
+            if run.report.moved:
+                gone = [id for change in changes if change.available for id in change.missing_ids]
+                run.report.missing = store.files(space).count_missing(gone)
             if store.catalog.setting(INCOMPLETE) is not None and not run.report.cancelled:
                 lists.append(_unembedded(store, space))
                 run.add_roots(store.catalog.roots())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from photoseek.contracts import FileStore, KnownFile, KnownRow, Outcome, ReadFailure, Root, Trouble, WorkItem
@@ -153,6 +153,11 @@ class RootChanges:
                 self._found_known = True
             elif not excluded:
                 self._miss(entry)
+
+    @property
+    def missing_ids(self) -> Sequence[int]:
+        """Files that are not where they were; reading may find some of them at another place."""
+        return self._missing
 
     def _miss(self, entry: KnownFile) -> None:
         """A known file that is not where it was."""

@@ -33,7 +33,7 @@ class IndexReport:
     moved: int = 0
     """Files found at a new place; part of `unchanged`."""
     missing: int = 0
-    """Known files that this run found gone; they stay in the library, out of the results."""
+    """Known files that this run found gone, and nowhere else; they stay in the library, out of the results."""
     returned: int = 0
     """Missing files that are back; part of `unchanged`."""
     ignored: int = 0

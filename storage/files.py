@@ -107,6 +107,16 @@ class Files:
         with self._database.reading() as connection:
             return set(connection.scalars(statement))
 
+    def count_missing(self, file_ids: Sequence[int]) -> int:
+        """How many of these photos are missing: of those that a scan did not find, the moved ones are back."""
+        with self._database.reading() as connection:
+            touch_files(connection, file_ids)
+            statement = (
+                "SELECT count(*) FROM files WHERE missing = 1 AND state <> 'ignored'"
+                " AND id IN (SELECT file_id FROM temp.touched_files)"
+            )
+            return int(connection.exec_driver_sql(statement).scalar_one())
+
     def reachable_files(self, content_ids: Sequence[int]) -> list[WorkItem]:
         """One visible file on an online root for each of the contents that has one."""
         columns, roots = _FILES.c, schema.roots.c

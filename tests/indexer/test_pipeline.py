@@ -186,7 +186,7 @@ def test_a_moved_file_keeps_its_id(library: PhotoLibrary, photos: Path) -> None:
     before = {match.digest: match.id for match in library.search("red")}
     (photos / "00.png").rename(photos / "elsewhere.png")
     report = index(library)
-    assert (report.moved, report.unchanged, report.indexed) == (1, 3, 0)
+    assert (report.moved, report.unchanged, report.indexed, report.missing) == (1, 3, 0, 0)
     assert {match.digest: match.id for match in library.search("red")} == before
 
 
