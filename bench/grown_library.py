@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,13 +30,18 @@ NO_PICTURE = np.zeros((1, 1, 3), dtype=np.uint8)
 NOON_NS = 1_600_000_000_000_000_000
 
 
-def make_library(folder: Path, checkpoint: str, vectors: NDArray[np.float16]) -> Space:
-    """Fill a new library with one photo a vector; no generation is built. Returns its space."""
+def filled_library(folder: Path, checkpoint: str, vectors: NDArray[np.float16]) -> Space:
+    """The library with one photo a vector, made if it is not there; no generation is built. Returns its space."""
+    done = folder.with_name(f"{folder.name}.filled")
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
     store = Store(folder)
     binding = ModelBinding(lambda: store.spaces, checkpoint, EngineOptions())
     with writing(store):
         space = binding.make_space(binding.requested(), state="active")
-        add_photos(store, space, vectors, first=0)
+        if not done.exists():
+            add_photos(store, space, vectors, first=0)
+            done.touch()
     store.close()
     return space
 
@@ -44,7 +50,7 @@ def built_library(folder: Path, checkpoint: str, vectors: NDArray[np.float16]) -
     """The library with a generation of all vectors, made if it is not there; returns how long the build took, in s."""
     note = folder.with_name(f"{folder.name}.json")
     if not note.exists():
-        space = make_library(folder, checkpoint, vectors)
+        space = filled_library(folder, checkpoint, vectors)
         store = Store(folder)
         with writing(store):
             started = time.perf_counter()
