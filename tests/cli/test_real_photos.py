@@ -65,9 +65,9 @@ def states(folder: Path, photoseek: Callable[..., str]) -> tuple[dict[str, Any],
 
 
 @pytest.mark.slow
-def test_every_camera_photo_is_indexed(unpacked: Path, photoseek: Callable[..., str], tiny_checkpoint: Path) -> None:
+def test_every_camera_photo_is_indexed(unpacked: Path, photoseek: Callable[..., str]) -> None:
     photos = unpacked / "photos"
-    report = json.loads(photoseek("index", photos, "--model", tiny_checkpoint, "--json"))
+    report = json.loads(photoseek("index", photos, "--model", "builtin", "--json"))
     expected = rules(unpacked / "photos.md", "file")
     assert (report["indexed"], report["failed"], report["ignored"]) == (len(expected), 0, 1) == (59, 0, 1)
     status, troubles = states(photos, photoseek)
@@ -78,8 +78,8 @@ def test_every_camera_photo_is_indexed(unpacked: Path, photoseek: Callable[..., 
     alike = [
         json.loads(line) for line in photoseek("search", "--like", turned[0], "--limit", "20", "--json").splitlines()
     ]
-    scores = {path: match["score"] for match in alike for path in match["paths"]}
-    assert all(scores[str(path)] > 0.99 for path in turned)
+    # Each of them shows its own large number, so that they are alike and not the same.
+    assert {path for match in alike[:8] for path in match["paths"]} == set(map(str, turned))
     again = json.loads(photoseek("index", "--json"))
     assert (again["unchanged"], again["embedded"]) == (59, 0)
 

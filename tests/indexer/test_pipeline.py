@@ -118,6 +118,30 @@ def test_a_folder_given_twice_or_with_a_part_of_itself_counts_once(library: Phot
     assert (report.seen, report.unchanged) == (3, 3)
 
 
+def test_the_eight_orientations_of_a_picture_are_one_picture(library: PhotoLibrary, photos: Path) -> None:
+    upright = Image.effect_noise((60, 40), 90).convert("RGB")
+    upright.paste((230, 20, 20), (0, 0, 30, 10))
+    transpose = Image.Transpose
+    stored = {
+        1: None,
+        2: transpose.FLIP_LEFT_RIGHT,
+        3: transpose.ROTATE_180,
+        4: transpose.FLIP_TOP_BOTTOM,
+        5: transpose.TRANSPOSE,
+        6: transpose.ROTATE_90,
+        7: transpose.TRANSVERSE,
+        8: transpose.ROTATE_270,
+    }
+    for orientation, turn in stored.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        (upright if turn is None else upright.transpose(turn)).save(photos / f"{orientation}.png", exif=exif)
+    report = index(library, photos)
+    assert (report.indexed, report.embedded) == (8, 1)
+    (match,) = library.search("red")
+    assert (len(match.paths), match.width, match.height) == (8, 60, 40)
+
+
 # Copies and moves
 
 

@@ -13,7 +13,7 @@ from small_library import write_photos
 from photoseek import PhotoLibrary, indexing
 
 
-@pytest.mark.parametrize("engine", ["numpy", "openvino", "torch"])
+@pytest.mark.parametrize("engine", ["numpy", "openvino", pytest.param("torch", marks=pytest.mark.slow)])
 def test_answers_do_not_depend_on_other_threads(
     tmp_path: Path, photos: Path, tiny_checkpoint: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,11 +161,11 @@ def test_restricting_to_ids_is_exact(shelf: Shelf, settings: IndexSettings) -> N
 
 @pytest.mark.parametrize("settings", [FLAT, IVF], ids=["flat", "ivf"])
 def test_a_short_answer_is_the_beginning_of_a_longer_one(shelf: Shelf, settings: IndexSettings) -> None:
-    shelf.add(unit(1500, 1))
+    shelf.add(unit(700, 1))
     shelf.build(settings)
     shelf.add(unit(40, 2))
     shelf.miss(*range(100, 140))
-    for query in unit(60, 78):
+    for query in unit(30, 78):
         longest = shelf.snapshot.search(query, 40).ids.tolist()
         for count in (1, 5, 15):
             assert shelf.snapshot.search(query, count).ids.tolist() == longest[:count]
