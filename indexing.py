@@ -73,6 +73,8 @@ def index_folders(
     check_paths(paths, roots)
     if options.dry_run:
         return _dry_run(store, paths, options, on_progress, cancel)
+    if not store.exists:
+        binding.requested()  # a model that is not there must not leave an empty library behind
     with writing(store):
         space = active_space(store, binding)
         if settings is not None:

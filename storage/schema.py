@@ -1,7 +1,7 @@
 """The catalog's tables, and nothing else.
 
 `docs/on-disk-format.md` says what each column means to a reader of the file. A change here raises
-`SCHEMA_VERSION` and adds a step to `migrations`.
+`SCHEMA_VERSION`; before the first release no older schema has to be read.
 """
 
 from __future__ import annotations
