@@ -175,10 +175,6 @@ class ModelBinding:
         self._vision[digest] = vision
         return space
 
-    def loaded(self, space: Space) -> VisionTower | None:
-        """The vision tower if it is in memory."""
-        return self._vision.get(space.checkpoint_digest)
-
     def _load_vision(self, checkpoint: Checkpoint) -> VisionTower:
         from photoseek.aimv2 import load_vision_tower
 

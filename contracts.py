@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,6 @@ Picture: TypeAlias = NDArray[np.uint8]
 
 Embeddings: TypeAlias = NDArray[np.float32]
 """Unit vectors, one a row, shape (n, dim): an inner product of two rows is their cosine."""
-
-EmbeddingId = NewType("EmbeddingId", int)
-"""Key of a row in `embeddings` and its id in FAISS; never used a second time."""
-
 
 class Preprocessing(Protocol):
     """The checkpoint's own way from a decoded photo to the picture its vision tower sees.

@@ -57,6 +57,23 @@ def writing(store: Store) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def writing_space(store: Store, binding: ModelBinding) -> Iterator[Space]:
+    """Hold the library's lock with its active space, made if need be.
+
+    The model is looked for before anything is made: one that is not there must not leave an empty library behind.
+    """
+    if not store.exists:
+        binding.requested()
+    with writing(store):
+        space = store.spaces.active()
+        if space is None:
+            space = binding.make_space(binding.requested(), state="active")
+        else:
+            binding.check_request(space)
+        yield space
+
+
 def index_folders(
     store: Store,
     binding: ModelBinding,
@@ -73,23 +90,11 @@ def index_folders(
     check_paths(paths, roots)
     if options.dry_run:
         return _dry_run(store, paths, options, on_progress, cancel)
-    if not store.exists:
-        binding.requested()  # a model that is not there must not leave an empty library behind
-    with writing(store):
-        space = active_space(store, binding)
+    with writing_space(store, binding) as space:
         if settings is not None:
             settings.save(store.catalog)
         targets = _targets(store, paths)
-        run = IndexRun(
-            store.files(space),
-            open_reader=lambda: DecodeWorkers(binding.preprocessing(space), workers=workers),
-            open_tower=lambda: binding.vision(space),
-            long_run_tower=lambda pictures: binding.long_run_vision(space, pictures),
-            options=options,
-            on_progress=on_progress,
-            cancel=cancel,
-            on_commit=_MergeWatch(store, space),
-        )
+        run = _index_run(store, binding, space, options, workers, on_progress, cancel)
         changes = run.scan(targets, _own_folders(store))
         lists = [change.work for change in changes]
         try:
@@ -139,8 +144,7 @@ def add_picture(store: Store, binding: ModelBinding, reader: PictureReader, data
     Raises:
         PhotoUnreadableError: the bytes are no picture that can be read.
     """
-    with writing(store):
-        space = active_space(store, binding)
+    with writing_space(store, binding) as space:
         photo = reader.read(data, f"the picture {id!r}", binding.preprocessing(space))
         files = store.files(space)
         vector = None
@@ -187,16 +191,7 @@ def change_model(
         if space.state == "active":
             return ModelChange(True, IndexReport(), 0)
         log.info("building vectors of %s beside those of %s", model_source(checkpoint), active and active.model)
-        run = IndexRun(
-            store.files(space),
-            open_reader=lambda: DecodeWorkers(checkpoint.preprocessing, workers=workers),
-            open_tower=lambda: binding.vision(space),
-            long_run_tower=lambda pictures: binding.long_run_vision(space, pictures),
-            options=IndexOptions(),
-            on_progress=on_progress,
-            cancel=cancel,
-            on_commit=_MergeWatch(store, space),
-        )
+        run = _index_run(store, binding, space, IndexOptions(), workers, on_progress, cancel)
         run.add_roots(store.catalog.roots())
         worklist = _unembedded(store, space)
         try:
@@ -213,12 +208,26 @@ def change_model(
         return ModelChange(switched, run.report, waiting)
 
 
-def active_space(store: Store, binding: ModelBinding) -> Space:
-    space = store.spaces.active()
-    if space is None:
-        return binding.make_space(binding.requested(), state="active")
-    binding.check_request(space)
-    return space
+def _index_run(
+    store: Store,
+    binding: ModelBinding,
+    space: Space,
+    options: IndexOptions,
+    workers: int | None,
+    on_progress: OnProgress,
+    cancel: threading.Event | None,
+) -> IndexRun:
+    """A run into one space, wired to its decode workers, its tower and its index."""
+    return IndexRun(
+        store.files(space),
+        open_reader=lambda: DecodeWorkers(binding.preprocessing(space), workers=workers),
+        open_tower=lambda: binding.vision(space),
+        long_run_tower=lambda pictures: binding.long_run_vision(space, pictures),
+        options=options,
+        on_progress=on_progress,
+        cancel=cancel,
+        on_commit=_MergeWatch(store, space),
+    )
 
 
 def _finish(store: Store, space: Space, report: IndexReport, on_progress: OnProgress) -> None:

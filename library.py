@@ -353,8 +353,7 @@ class PhotoLibrary:
     def import_vectors(self, source: str | os.PathLike[str]) -> int:
         """Add the vectors of an exported folder: photos with these contents are then indexed without the model."""
         self._check_usable()
-        with indexing.writing(self._store):
-            space = indexing.active_space(self._store, self._binding)
+        with indexing.writing_space(self._store, self._binding) as space:
             return import_vectors(self._store.catalog, space, Path(source))
 
     # Care

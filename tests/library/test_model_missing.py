@@ -16,5 +16,7 @@ def test_a_first_run_with_a_missing_model_makes_no_library(tmp_path: Path, photo
     with PhotoLibrary.open(tmp_path / "library", model=tmp_path / "nothing") as library:
         with pytest.raises(CheckpointError):
             library.index([photos])
+        with pytest.raises(CheckpointError):
+            library.add((photos / "red.png").read_bytes(), id="app-1")
         assert not library.exists
     assert not (tmp_path / "library").exists()
