@@ -23,6 +23,7 @@ Picture: TypeAlias = NDArray[np.uint8]
 Embeddings: TypeAlias = NDArray[np.float32]
 """Unit vectors, one a row, shape (n, dim): an inner product of two rows is their cosine."""
 
+
 class Preprocessing(Protocol):
     """The checkpoint's own way from a decoded photo to the picture its vision tower sees.
 
