@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from photoseek.indexer.report import IndexReport, Progress
     from photoseek.library import PhotoLibrary
     from photoseek.search.filters import where
+    from photoseek.search.query import Query
     from photoseek.search.results import Match, Photo, Results
     from photoseek.status import LibraryStatus
     from photoseek.storage.generations import IndexSettings
@@ -35,6 +36,7 @@ _HOMES = {
     "PhotoLibrary": "library",
     "PhotoseekError": "errors",
     "Progress": "indexer.report",
+    "Query": "search.query",
     "Results": "search.results",
     "where": "search.filters",
 }
@@ -48,6 +50,7 @@ __all__ = [
     "PhotoLibrary",
     "PhotoseekError",
     "Progress",
+    "Query",
     "Results",
     "__version__",
     "where",

@@ -14,9 +14,12 @@ from photoseek import __version__
 from photoseek.errors import PhotoseekError
 from photoseek.filter_options import NAMES as FILTER_NAMES
 from photoseek.filter_options import condition_of, filter_options
+from photoseek.question_options import NAMES as QUESTION_NAMES
+from photoseek.question_options import query_of, question_options
 
 if TYPE_CHECKING:
-    from photoseek import IndexReport, LibraryStatus, Photo, PhotoLibrary
+    from photoseek import IndexReport, LibraryStatus, Photo, PhotoLibrary, Results
+    from photoseek.search.ranking import Order
 
 EPILOG = """\b
 Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the library cannot be used ·
@@ -178,12 +181,17 @@ def ended_badly(report: IndexReport, *, strict: bool) -> None:
 
 
 @cli.command()
-@click.argument("query", required=False)
-@click.option("--like", multiple=True, type=click.Path(), metavar="PHOTO", help="Find photos like this one.")
-@click.option("--without", multiple=True, metavar="WORDS", help="Push photos of this down.")
+@question_options
 @click.option("--limit", default=20, type=click.IntRange(1), show_default=True, metavar="N", help="At most N.")
 @click.option("--offset", default=0, type=click.IntRange(0), metavar="N", help="Leave out the first N.")
-@click.option("--like-weight", default=1.0, type=float, metavar="W", help="Weight of --like against the words.")
+@click.option("--after", metavar="PLACE", help='Go on after a page: what "next" of its JSON says.')
+@click.option(
+    "--order", default="relevance", type=click.Choice(["relevance", "newest"]), help="newest: of those likely enough."
+)
+@click.option(
+    "--min-confidence", type=click.FloatRange(0, 1), metavar="P", help="Only photos at least this likely, 0 to 1."
+)
+@click.option("--all", "show_all", is_flag=True, help="On a terminal: also those that are not likely.")
 @click.option("--missing", is_flag=True, help="Also photos whose files are gone.")
 @click.option("--exact", is_flag=True, help="Score every photo, also where the index would be faster.")
 @filter_options
@@ -193,12 +201,12 @@ def ended_badly(report: IndexReport, *, strict: bool) -> None:
 @engine_options
 @library_option
 def search(
-    query: str | None,
-    like: tuple[str, ...],
-    without: tuple[str, ...],
     limit: int,
     offset: int,
-    like_weight: float,
+    after: str | None,
+    order: Order,
+    min_confidence: float | None,
+    show_all: bool,
     missing: bool,
     exact: bool,
     as_json: bool,
@@ -207,44 +215,48 @@ def search(
     **others: Any,
 ) -> None:
     """Find photos by words, by example, or both. With filters alone: list what they leave, newest first."""
-    from photoseek.show import match_json, match_table
+    from photoseek.show import answer_json, answer_lines, listing_json, match_table, nothing_line
 
     if as_json and (only_paths or null):
         raise click.UsageError("--json and --paths exclude each other")
     condition = condition_of({name: others.pop(name) for name in FILTER_NAMES})
-    undated = 0
+    asked = {name: others.pop(name) for name in QUESTION_NAMES}
+    query = query_of(asked)
+    answer: Results | None = None
     found: Sequence[Photo]
     with open_library(**others) as library:
-        if condition is not None and query is None and not like and not without:
+        if condition is not None and not query.parts and not asked["query"]:
             found = library.photos(where=condition, limit=limit, offset=offset)
         else:
-            found = results = library.search(
+            found = answer = library.search(
                 query,
-                like=list(like),
-                without=list(without),
                 limit=limit,
                 offset=offset,
-                like_weight=like_weight,
+                after=after,
+                order=order,
+                min_confidence=min_confidence,
                 where=condition,
                 include_missing=missing,
                 exact=exact,
             )
-            undated = results.undated
-    if as_json:
-        for photo in found:
-            click.echo(match_json(photo))
-    elif only_paths or null:
+        if as_json:
+            click.echo(answer_json(answer) if answer is not None else listing_json(found))
+    if only_paths or null:
         end = b"\0" if null else b"\n"
         for photo in found:
             if photo.path is not None:
                 sys.stdout.buffer.write(os.fsencode(photo.path) + end)
         sys.stdout.buffer.flush()
-    elif found:
+    elif not as_json and answer is None and found:
         click.echo(match_table(found))
-    else:
+    elif not as_json and answer:
+        click.echo("\n".join(answer_lines(answer, query, cut=sys.stdout.isatty() and not show_all)))
+    if not found:
         click.echo("No photos found.", err=True)
-    if undated:
-        click.echo(f"{undated:,} photos without a date were left out.", err=True)
+    elif answer is not None and answer.verdict == "nothing" and not as_json and not sys.stdout.isatty():
+        click.echo(nothing_line(query), err=True)
+    if answer is not None and answer.undated:
+        click.echo(f"{answer.undated:,} photos without a date were left out.", err=True)
 
 
 @cli.command()

@@ -321,8 +321,15 @@ class PhotoRow:
 class VectorStore(Protocol):
     """What a search needs from storage: candidates, vectors and rows."""
 
+    @property
+    def last_id(self) -> int:
+        """The newest embedding of this view; 0 when there is none."""
+        ...
+
     def search(
         self, query: NDArray[np.float32], count: int, *, allowed: NDArray[np.int64] | None = None, exact: bool = False
     ) -> Candidates: ...
 
     def rows(self, embedding_ids: Sequence[int], *, include_missing: bool = False) -> list[PhotoRow]: ...
+
+    def vectors(self, embedding_ids: Sequence[int]) -> Embeddings: ...

@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from photoseek import indexing
 from photoseek.binding import EngineOptions, ModelBinding
-from photoseek.conditions import Condition, mentions_date
-from photoseek.contracts import Embeddings, Picture, Preprocessing, Root
-from photoseek.errors import LibraryNotFoundError, PhotoUnreadableError, UsageError
+from photoseek.conditions import Condition
+from photoseek.contracts import Embeddings, Root
+from photoseek.errors import LibraryNotFoundError, UsageError
 from photoseek.indexer.pipeline import IndexOptions
 from photoseek.indexer.report import IndexReport, Progress
 from photoseek.indexing import ModelChange
 from photoseek.picture_reader import PictureReader, picture_bytes
-from photoseek.search.query import WITHOUT_WEIGHT, Term, combine
-from photoseek.search.ranking import FILE_ID_PREFIX, fold, rank
+from photoseek.search.query import WITHOUT_WEIGHT, Example, Part, PictureLike, Query, Words
+from photoseek.search.ranking import FILE_ID_PREFIX, Order, PageOptions
 from photoseek.search.results import Photo, Results
+from photoseek.searching import Searcher
 from photoseek.status import LibraryStatus, RootStatus, read_status
 from photoseek.storage.backup import back_up
 from photoseek.storage.exchange import export_vectors, import_vectors
 from photoseek.storage.generations import IndexSettings
 from photoseek.storage.spaces import Space
-from photoseek.storage.store import Store, View
+from photoseek.storage.store import Store
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from photoseek.storage.verify import VerifyReport
-
-PictureLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Photo"
 
 LIBRARY_VARIABLE = "PHOTOSEEK_LIBRARY"
 
@@ -68,7 +63,7 @@ class PhotoLibrary:
         self._store = Store(path)
         self._binding = ModelBinding(lambda: self._store.spaces, binding_model, options)
         self._reader = PictureReader()
-        self._guard = threading.RLock()  # model loading
+        self._searcher = Searcher(self._store, self._binding, self._reader)
         self._pid = os.getpid()
         self._closed = False
 
@@ -215,15 +210,15 @@ class PhotoLibrary:
 
     def search(
         self,
-        text: str | None = None,
+        query: str | Query | None = None,
         *,
         like: PictureLike | Sequence[PictureLike] | None = None,
         without: str | Sequence[str] | None = None,
         limit: int = 20,
         offset: int = 0,
-        text_weight: float = 1.0,
-        like_weight: float = 1.0,
-        without_weight: float = WITHOUT_WEIGHT,
+        after: str | None = None,
+        order: Order = "relevance",
+        min_confidence: float | None = None,
         where: Condition | None = None,
         ids: Sequence[str] | None = None,
         include_missing: bool = False,
@@ -232,11 +227,17 @@ class PhotoLibrary:
         """Photos by words, by example, or both; best first.
 
         Args:
-            text: what the photo should show, in English.
-            like: example pictures: paths, bytes, PIL images, or photos of an earlier answer.
+            query: what the photo should show, in English; or words and pictures with weights, as in
+                `Query("dog") + 2 * Query(image) - Query("snow")`.
+            like: example pictures: paths, bytes, PIL images, or photos of an earlier answer. Several share the
+                weight of one.
             without: what it should not show.
             limit, offset: the page; a shorter answer is always the beginning of a longer one.
-            text_weight, like_weight, without_weight: how much each part counts.
+            after: `next` of an earlier page of the same search: goes on from there, repeating and losing nothing
+                while photos come and go.
+            order: `relevance`, or `newest` first among the photos that reach the least confidence (the model's own
+                threshold, where none is given).
+            min_confidence: leave out photos less likely than this to show what the words say, 0 to 1.
             where: search only among photos on which this holds (`photoseek.where`); always the true best of them.
             ids: search only among these photos.
             include_missing: also photos whose file the last scan did not find.
@@ -245,38 +246,32 @@ class PhotoLibrary:
             LibraryNotFoundError: there is no library; nothing is made.
             NoTextTowerError: words, for a model that has none.
             PhotoUnreadableError: an example cannot be read.
-            UsageError: nothing to search for.
+            UsageError: nothing to search for, or an argument that cannot be.
         """
         self._check_usable()
-        view = self._store.view()
-        words = [(text, text_weight)] if text is not None and text.strip() else []
-        words += [(word, -without_weight) for word in _as_list(without)]
-        likes = _as_list(like)
-        if (not words and not likes) or (not likes and text is None):
-            raise UsageError("nothing to search for", hint='give words, as in "a red car", or an example picture')
-        if view is None:
-            return Results([], exact=True)
-        terms = [Term(vector, weight) for vector, (_, weight) in zip(self._words(view, words), words, strict=True)]
-        terms += [Term(self._example(view, picture), like_weight / len(likes)) for picture in likes]
-        return self._ranked(
-            view,
-            combine(terms),
-            where=where,
-            ids=ids,
+        examples = _as_list(like)
+        parts: list[Part] = []
+        if isinstance(query, Query):
+            parts += query.parts
+        elif query is not None and query.strip():
+            parts.append(Words(query))
+        parts += [Example(picture, 1 / len(examples)) for picture in examples]
+        parts += [Words(text, -WITHOUT_WEIGHT) for text in _as_list(without)]
+        options = PageOptions(
             limit=limit,
             offset=offset,
-            include_missing=include_missing,
+            after=after,
+            order=order,
+            min_confidence=min_confidence,
             exact=exact,
+            include_missing=include_missing,
         )
+        return self._searcher.search(Query.of(parts), options, where=where, ids=ids)
 
     def search_many(self, texts: Sequence[str], *, limit: int = 20, exact: bool = False) -> list[Results]:
         """One answer for each text, in order, from one consistent view of the library."""
         self._check_usable()
-        view = self._store.view()
-        if view is None:
-            return [Results([], exact=True) for _ in texts]
-        vectors = self._words(view, [(text, 1.0) for text in texts])
-        return [self._ranked(view, vector, limit=limit, exact=exact) for vector in vectors]
+        return self._searcher.search_many(texts, PageOptions(limit=limit, exact=exact))
 
     def classify(self, picture: PictureLike, labels: Sequence[str], *, template: str = "{}") -> list[tuple[str, float]]:
         """Which label fits a picture best: (label, probability), best first; the probabilities add up to 1.
@@ -285,46 +280,25 @@ class PhotoLibrary:
         photos in the library; with one, its model answers.
         """
         self._check_usable()
-        if len(labels) < 2:
-            raise UsageError("classifying needs at least two labels")
-        if "{}" not in template:
-            raise UsageError(f'the template {template!r} has no place for the label: "a photo of a {{}}" has one')
-        space = self._active() if self.exists else None
-        with self._guard:
-            towers = self._binding.towers(space)
-        vector = towers.vision.encode([self._prepared(picture, towers.checkpoint.preprocessing)])[0]
-        texts = towers.text.encode([template.replace("{}", label) for label in labels])
-        logits = (texts @ vector) * (towers.checkpoint.logit_scale or 1.0)
-        odds = np.exp(logits - logits.max())
-        ranked = sorted(zip(labels, (odds / odds.sum()).tolist(), strict=True), key=lambda pair: -pair[1])
-        return [(label, float(share)) for label, share in ranked]
+        return self._searcher.classify(picture, labels, template)
 
     # Single photos
 
     def photos(self, *, where: Condition | None = None, limit: int = 20, offset: int = 0) -> list[Photo]:
         """Photos without a query, the newest by date taken first, undated ones last."""
         self._check_usable()
-        if limit < 0 or offset < 0:
-            raise UsageError("limit and offset must not be negative")
-        view = self._store.view()
-        if view is None:
-            return []
-        page = view.newest_first(where, limit, offset)
-        photos = fold(view.rows(page), _is_folder)
-        return [photos[id] for id in page]
+        return self._searcher.newest(where, PageOptions(limit=limit, offset=offset))
 
     def get(self, id: str) -> Photo | None:
         """The photo with this id, whatever its state; None when there is none with an embedding."""
         self._check_usable()
-        view = self._store.view()
-        rows = self._store.rows(view.space).of_files(self._file_ids([id])) if view is not None else []
-        return next(iter(fold(rows, _is_folder).values()), None)
+        return self._searcher.photo(id)
 
     def remove(self, ids: str | Sequence[str]) -> int:
         """Take photos out of the library (never off the disk); returns how many files or pictures that were."""
         self._check_usable()
         with indexing.writing(self._existing()):
-            return self._store.catalog.forget_files(self._file_ids(_as_list(ids)))
+            return self._store.catalog.forget_files(self._searcher.file_ids(_as_list(ids)))
 
     def vectors(self, ids: Sequence[str]) -> Embeddings:
         """Stored vectors of photos, float32 (n, dim), in the order of the ids.
@@ -333,16 +307,7 @@ class PhotoLibrary:
             KeyError: an id has no vector.
         """
         self._check_usable()
-        view = self._store.view()
-        if view is None:
-            raise KeyError(ids[0] if ids else "")
-        numbers = {id: self._file_ids([id]) for id in ids}
-        rows = self._store.rows(view.space).of_files([number for found in numbers.values() for number in found])
-        embedding_of = {row.file_id: row.embedding_id for row in rows}
-        try:
-            return view.snapshot.vectors([embedding_of[numbers[id][0]] for id in ids])
-        except (KeyError, IndexError) as error:
-            raise KeyError(f"no vector for some of {list(ids)[:5]}") from error
+        return self._searcher.vectors(ids)
 
     def export_vectors(self, target: str | os.PathLike[str]) -> int:
         """Write all vectors with their digests to a new folder (`docs/on-disk-format.md`); returns how many."""
@@ -452,100 +417,12 @@ class PhotoLibrary:
     def _active(self) -> Space | None:
         return self._store.spaces.active()
 
-    def _words(self, view: View, words: Sequence[tuple[str, float]]) -> list[NDArray[np.float32]]:
-        """Vectors of texts: from the cache, otherwise from the text tower, which is loaded only then."""
-        digest = view.space.checkpoint_digest
-        # A command line may hand over bytes that are no text, as lone surrogates.
-        texts = [" ".join(text.split()).encode(errors="replace").decode() for text, _weight in words]
-        found = {text: self._store.queries.get(digest, text) for text in texts}
-        new = [text for text, vector in found.items() if vector is None]
-        if new:
-            with self._guard:
-                tower = self._binding.text(view.space)
-            for text, vector in zip(new, tower.encode(new), strict=True):
-                self._store.queries.put(digest, text, vector)
-                found[text] = vector
-        return [vector for text in texts if (vector := found[text]) is not None]
-
-    def _example(self, view: View, picture: PictureLike) -> NDArray[np.float32]:
-        """The vector of an example: the stored one where it is a photo of this library, else computed."""
-        stored = self._stored_vector(view, picture)
-        if stored is not None:
-            return stored
-        with self._guard:
-            tower = self._binding.vision(view.space)
-            preprocessing = self._binding.preprocessing(view.space)
-        vectors = tower.encode([self._prepared(picture, preprocessing)])
-        return np.asarray(vectors[0], dtype=np.float32)
-
-    def _stored_vector(self, view: View, picture: PictureLike) -> NDArray[np.float32] | None:
-        if isinstance(picture, Photo):
-            file_ids = self._file_ids([picture.id])
-        elif isinstance(picture, str | os.PathLike):
-            path = os.path.abspath(os.fsencode(picture))
-            file_ids = self._store.catalog.file_ids_unchanged(path)
-        else:
-            return None
-        rows = self._store.rows(view.space).of_files(file_ids)
-        if not rows:
-            return None
-        vector = view.snapshot.vectors([rows[0].embedding_id])[0]
-        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
-
-    def _prepared(self, picture: PictureLike, preprocessing: Preprocessing) -> Picture:
-        if isinstance(picture, Photo):
-            if picture.path is None:
-                raise PhotoUnreadableError(f"the picture {picture.id!r} is no file; give its bytes")
-            picture = picture.path
-        if isinstance(picture, str | os.PathLike):
-            return self._reader.read(Path(picture), os.fspath(picture), preprocessing).picture
-        return self._reader.read(picture_bytes(picture), "the example picture", preprocessing).picture
-
-    def _ranked(
-        self,
-        view: View,
-        query: NDArray[np.float32],
-        *,
-        where: Condition | None = None,
-        ids: Sequence[str] | None = None,
-        limit: int = 20,
-        offset: int = 0,
-        include_missing: bool = False,
-        exact: bool = False,
-    ) -> Results:
-        file_ids = self._file_ids(ids) if ids is not None else None
-        allowed = view.allowed(file_ids, where, include_missing=include_missing)
-        return rank(
-            view,
-            query,
-            limit=limit,
-            offset=offset,
-            allowed=allowed,
-            exact=exact,
-            include_missing=include_missing,
-            online=_is_folder,
-            undated=view.count_undated() if where is not None and mentions_date(where) else 0,
-        )
-
-    def _file_ids(self, ids: Sequence[str]) -> list[int]:
-        """Row numbers of photos by their ids; unknown ids are left out."""
-        numbers = [int(id[len(FILE_ID_PREFIX) :]) for id in ids if _FILE_ID.fullmatch(id)]
-        names = [os.fsencode(id) for id in ids if not _FILE_ID.fullmatch(id)]
-        return numbers + (self._store.catalog.app_file_ids(indexing.APP_ROOT, names) if names else [])
-
     def _root(self, path: str | os.PathLike[str]) -> Root:
         wanted = os.path.abspath(os.fsencode(path))
         for root in self._existing().catalog.roots():
             if root.path == wanted:
                 return root
         raise UsageError(f"{os.fsdecode(wanted)} is no root of this library", hint='"photoseek roots list" shows them')
-
-
-_FILE_ID = re.compile(re.escape(FILE_ID_PREFIX) + r"\d{1,18}")
-
-
-def _is_folder(root: bytes) -> bool:
-    return os.path.isdir(root)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -41,7 +41,7 @@ from threadpoolctl import threadpool_limits
 from vectors import add_arguments, grown_vectors, real_vectors
 
 from photoseek.indexing import writing
-from photoseek.search.ranking import rank
+from photoseek.search.ranking import PageOptions, Question, rank
 from photoseek.storage.store import Store
 
 COUNT, RECALL_AT = 20, 10
@@ -208,7 +208,7 @@ def measure_photoseek(library: Path, queries: NDArray[np.float32], truth: NDArra
     def with_rows(query: NDArray[np.float32]) -> NDArray[np.int64]:
         current = store.view()
         assert current is not None
-        assert len(rank(current, query, limit=COUNT, online=os.path.isdir)) == COUNT
+        assert len(rank(current, Question(query), PageOptions(limit=COUNT), online=os.path.isdir)) == COUNT
         return np.empty(0, dtype=np.int64)
 
     latency, found = timed(search, queries)

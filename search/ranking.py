@@ -1,106 +1,264 @@
-"""Candidates into matches: exact order, ties by path, copies folded into one."""
+"""Candidates into a page: exact order, ties by path, copies folded into one, nothing twice on two pages."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photoseek.contracts import PhotoRow, VectorStore
+from photoseek.contracts import Candidates, Embeddings, PhotoRow, VectorStore
 from photoseek.errors import UsageError
-from photoseek.search.results import Match, Photo, Results, taken_time
+from photoseek.search.cursor import Cursor
+from photoseek.search.query import Term
+from photoseek.search.results import Match, Photo, Results, Verdict, taken_time
+
+Order: TypeAlias = Literal["relevance", "newest"]
 
 SPARE = 16
 """Candidates beyond the page, so that a tie across its edge is broken by path and not by chance."""
+READ_DEPTH = 64
+"""The verdict looks at this many of the best candidates, whatever the page."""
+CONFIDENT_DEPTH = 4096
+"""Photos by score among which the confident ones are looked for; beyond, none is expected."""
 FILE_ID_PREFIX = "file-"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query, encoded."""
+
+    vector: NDArray[np.float32]
+    """Unit vector (dim,)."""
+    terms: tuple[Term, ...] = ()
+    """Its parts, for `Match.why`."""
+    confidence: Callable[[Embeddings], NDArray[np.float32]] | None = None
+    """How likely each of these photos (n, dim) shows what the words say: (n,); None where nothing can be said."""
+    threshold: float | None = None
+    """Confidence from which on a photo counts as found."""
+    digest: str = ""
+    """Stands for the query with its filters and order; binds cursors to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageOptions:
+    """Which part of the answer is wanted, and in which order."""
+
+    limit: int = 20
+    offset: int = 0
+    after: str | None = None
+    """`next` of the page before."""
+    order: Order = "relevance"
+    min_confidence: float | None = None
+    exact: bool = False
+    """Score every photo, also where inverted lists would serve."""
+    include_missing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.limit < 0 or self.offset < 0:
+            raise UsageError("limit and offset must not be negative")
+        if self.after is not None and self.offset:
+            raise UsageError("give either an offset or the place to go on from")
+        if self.order not in ("relevance", "newest"):
+            raise UsageError(f"there is no order {self.order!r}", hint='orders are "relevance" and "newest"')
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"a confidence lies between 0 and 1, not at {self.min_confidence}")
 
 
 def rank(
     store: VectorStore,
-    query: NDArray[np.float32],
+    question: Question,
+    options: PageOptions,
     *,
-    limit: int,
-    offset: int = 0,
     allowed: NDArray[np.int64] | None = None,
-    exact: bool = False,
-    include_missing: bool = False,
     online: Callable[[bytes], bool] = lambda root: True,
     undated: int = 0,
 ) -> Results:
-    """The matches from `offset` on, `limit` of them, by cosine with `query` (a unit vector), ties by path.
+    """One page of the matches for a question.
 
     Args:
         allowed: ascending embedding ids to search among; all visible ones without it.
-        exact: score every vector, also where inverted lists would serve.
         online: can files below this root path be opened now?
     Raises:
-        UsageError: a negative limit or offset.
+        UsageError: `options.after` is no place to go on from; the newest confident photos were asked for, and
+            nothing can be said about confidence.
     """
-    if limit < 0 or offset < 0:
-        raise UsageError("limit and offset must not be negative")
-    wanted = offset + limit
-    candidates = store.search(query, wanted + SPARE, allowed=allowed, exact=exact)
-    scores = dict(zip(candidates.ids.tolist(), candidates.scores.tolist(), strict=True))
-    cut = candidates.scores[min(wanted, len(scores)) - 1] if scores and wanted else np.inf
-    kept = [id for id, score in scores.items() if score >= cut]
-    photos = fold(store.rows(kept, include_missing=include_missing), online)
-    ordered = sorted(photos.items(), key=lambda pair: (-scores[pair[0]], _path_key(pair[1])))
-    page = ordered[offset:wanted]
-    return Results(
-        [
-            # The score is float32; as such it is written, so that a printed one compares equal to a computed one.
-            Match(**_fields(photo), score=float(scores[id]), rank=offset + number)
-            for number, (id, photo) in enumerate(page, start=1)
-        ],
-        exact=candidates.exact,
-        undated=undated,
-    )
+    return _Ranking(store, question, options, allowed, online).page(undated)
 
 
-def fold(rows: Iterable[PhotoRow], online: Callable[[bytes], bool]) -> dict[int, Photo]:
-    """One photo for each embedding: all files that show the picture, those that can be opened first, by path."""
-    by_embedding: dict[int, list[PhotoRow]] = {}
+class _Ranking:
+    """One search; keeps what its steps share."""
+
+    def __init__(
+        self,
+        store: VectorStore,
+        question: Question,
+        options: PageOptions,
+        allowed: NDArray[np.int64] | None,
+        online: Callable[[bytes], bool],
+    ) -> None:
+        self._store, self._question, self._options = store, question, options
+        self._allowed, self._online = allowed, online
+        self._before = Cursor.decode(options.after, question.digest) if options.after is not None else None
+        self._shown = self._before.shown if self._before is not None else frozenset[int]()
+        self._newest = self._before.newest if self._before is not None else store.last_id
+        self._threshold = options.min_confidence if options.min_confidence is not None else question.threshold
+        self._selective = options.order == "newest" or options.min_confidence is not None
+        if self._selective and question.confidence is None:
+            raise UsageError(
+                "nothing can be said about how likely photos show this: the query has no words, or its model was"
+                " never calibrated",
+                hint="leave out the least confidence and the order",
+            )
+
+    def page(self, undated: int) -> Results:
+        """The page that the options ask for."""
+        wanted = self._options.offset + self._options.limit
+        candidates = self._candidates(len(self._shown) + wanted)
+        chosen = self._above(candidates) if self._selective else candidates.ids.tolist()
+        pool = [id for id in chosen if id not in self._shown]
+        groups = self._ordered(pool, candidates, wanted)
+        ids = list(groups)[self._options.offset : wanted]
+        more = len(pool) > len(groups) or len(groups) > wanted
+        return Results(
+            self._matches(ids, groups, candidates),
+            exact=candidates.exact,
+            undated=undated,
+            verdict=self._verdict(candidates),
+            threshold=self._threshold if self._question.confidence is not None else None,
+            next=self._cursor(list(groups)[:wanted], candidates.exact) if more and ids else None,
+            count_above=self._count_above,
+        )
+
+    def _candidates(self, count: int) -> Candidates:
+        """More than `count` candidates, or all there are; those that the first page could not know are left out."""
+        depth = max(count + SPARE, CONFIDENT_DEPTH if self._selective else READ_DEPTH)
+        found = self._search(depth, exact=self._options.exact or (self._before is not None and self._before.exact))
+        if not found.exact and len(found.ids) <= count and not self._selective:
+            return self._search(depth, exact=True)  # the probed lists hold no more; the library may
+        return found
+
+    def _search(self, depth: int, *, exact: bool) -> Candidates:
+        found = self._store.search(self._question.vector, depth, allowed=self._allowed, exact=exact)
+        newer = int((found.ids > self._newest).sum())
+        if newer:
+            found = self._store.search(self._question.vector, depth + newer, allowed=self._allowed, exact=exact)
+            old = found.ids <= self._newest
+            found = Candidates(found.ids[old], found.scores[old], found.exact)
+        return found
+
+    def _ordered(self, pool: list[int], candidates: Candidates, wanted: int) -> dict[int, list[PhotoRow]]:
+        """The files of at least the first `wanted` photos of the pool, in the order of the answer."""
+        scores = dict(zip(candidates.ids.tolist(), candidates.scores.tolist(), strict=True))
+        if self._options.order == "newest":
+            groups = self._files(pool)
+            dated = sorted(groups.items(), key=lambda pair: pair[0])
+            dated.sort(key=lambda pair: pair[1][0].camera.taken_at or "", reverse=True)
+            return dict(dated)
+        cut = scores[pool[min(wanted, len(pool)) - 1]] if pool and wanted else np.inf
+        groups = self._files([id for id in pool if scores[id] >= cut])
+        return dict(sorted(groups.items(), key=lambda pair: (-scores[pair[0]], pair[1][0].path)))
+
+    def _files(self, ids: list[int]) -> dict[int, list[PhotoRow]]:
+        return fold(self._store.rows(ids, include_missing=self._options.include_missing), self._online)
+
+    # What is said about them
+
+    def _matches(self, ids: list[int], groups: dict[int, list[PhotoRow]], candidates: Candidates) -> list[Match]:
+        if not ids:
+            return []
+        vectors = self._store.vectors(ids)
+        confident = self._question.confidence(vectors).tolist() if self._question.confidence is not None else None
+        terms = self._question.terms
+        cosines = np.stack([vectors @ term.vector for term in terms], axis=1).tolist() if terms else [[]] * len(ids)
+        scores = dict(zip(candidates.ids.tolist(), candidates.scores.tolist(), strict=True))
+        first = len(self._shown) + self._options.offset + 1
+        return [
+            Match(
+                **photo_fields(groups[id], self._online),
+                # The score is float32; as such it is written, so that a printed one compares equal to a computed one.
+                score=scores[id],
+                confidence=confident[place] if confident is not None else None,
+                why={term.label: cosine for term, cosine in zip(terms, cosines[place], strict=True)},
+                rank=first + place,
+            )
+            for place, id in enumerate(ids)
+        ]
+
+    def _above(self, candidates: Candidates) -> list[int]:
+        """Those that reach the threshold, in order."""
+        assert self._question.confidence is not None
+        if not len(candidates.ids):
+            return []
+        confident = self._question.confidence(self._store.vectors(candidates.ids.tolist()))
+        return candidates.ids[confident >= (self._threshold or 0.0)].tolist()  # type: ignore[no-any-return]
+
+    def _verdict(self, candidates: Candidates) -> Verdict:
+        if self._question.confidence is None or self._threshold is None:
+            return "uncalibrated"
+        best = Candidates(candidates.ids[:READ_DEPTH], candidates.scores[:READ_DEPTH], candidates.exact)
+        return "found" if self._above(best) else "nothing"
+
+    def _count_above(self) -> int | None:
+        if self._question.confidence is None or self._threshold is None:
+            return None
+        return len(self._above(self._search(CONFIDENT_DEPTH, exact=self._options.exact)))
+
+    def _cursor(self, shown: list[int], exact: bool) -> str:
+        return Cursor(self._question.digest, self._newest, self._shown.union(shown), exact).encode()
+
+
+def fold(rows: Iterable[PhotoRow], online: Callable[[bytes], bool]) -> dict[int, list[PhotoRow]]:
+    """By embedding, all files that show the picture: those that can be opened first, then by path."""
+    groups: dict[int, list[PhotoRow]] = {}
     for row in rows:
-        by_embedding.setdefault(row.embedding_id, []).append(row)
-    reachable = {
-        root: kind == "app" or (state and online(root))
-        for root, kind, state in {
-            (row.root_path, row.root_kind, row.root_online) for rows in by_embedding.values() for row in rows
-        }
-    }
-    photos = {}
-    for embedding_id, group in by_embedding.items():
-        group.sort(key=lambda row: (row.missing, not reachable[row.root_path], row.root_kind == "app", row.path))
-        photos[embedding_id] = _photo(group, offline=not reachable[group[0].root_path])
-    return photos
+        groups.setdefault(row.embedding_id, []).append(row)
+    for group in groups.values():
+        if len(group) > 1:
+            group.sort(key=lambda row: (row.missing, not _reachable(row, online), row.root_kind == "app", row.path))
+    return groups
 
 
-def _photo(group: list[PhotoRow], *, offline: bool) -> Photo:
+def photo_of(group: Sequence[PhotoRow], online: Callable[[bytes], bool]) -> Photo:
+    """The photo that these files show, the first of them standing for it."""
+    return Photo(**photo_fields(group, online))
+
+
+def photo_fields(group: Sequence[PhotoRow], online: Callable[[bytes], bool]) -> dict[str, Any]:
+    """What a `Photo` of these files is made of."""
     first = group[0]
+    camera = first.camera
     paths = tuple(Path(os.fsdecode(row.path)) for row in group if row.root_kind == "folder")
-    camera = asdict(first.camera)
-    camera["taken_at"] = taken_time(first.camera.taken_at, camera.pop("taken_offset_minutes"))
-    return Photo(
-        id=photo_id(first),
-        path=paths[0] if paths else None,
-        paths=paths,
-        ids=tuple(photo_id(row) for row in group),
-        digest=first.digest.hex(),
-        size=first.size,
-        modified_at=datetime.fromtimestamp(first.mtime_ns / 1e9, UTC) if first.mtime_ns else None,
-        format=first.format,
-        width=first.width,
-        height=first.height,
-        offline=offline,
-        missing=first.missing,
-        **camera,
-    )
+    return {
+        "id": photo_id(first),
+        "path": paths[0] if paths else None,
+        "paths": paths,
+        "ids": tuple(photo_id(row) for row in group),
+        "digest": first.digest.hex(),
+        "size": first.size,
+        "modified_at": datetime.fromtimestamp(first.mtime_ns / 1e9, UTC) if first.mtime_ns else None,
+        "format": first.format,
+        "width": first.width,
+        "height": first.height,
+        "taken_at": taken_time(camera.taken_at, camera.taken_offset_minutes),
+        "taken_source": camera.taken_source,
+        "camera_make": camera.camera_make,
+        "camera_model": camera.camera_model,
+        "lens": camera.lens,
+        "latitude": camera.latitude,
+        "longitude": camera.longitude,
+        "orientation": camera.orientation,
+        "rating": camera.rating,
+        "title": camera.title,
+        "keywords": camera.keywords,
+        "offline": not _reachable(first, online),
+        "missing": first.missing,
+    }
 
 
 def photo_id(row: PhotoRow) -> str:
@@ -108,9 +266,5 @@ def photo_id(row: PhotoRow) -> str:
     return os.fsdecode(row.path) if row.root_kind == "app" else f"{FILE_ID_PREFIX}{row.file_id}"
 
 
-def _path_key(photo: Photo) -> bytes:
-    return os.fsencode(photo.path) if photo.path is not None else os.fsencode(photo.id)
-
-
-def _fields(photo: Photo) -> dict[str, Any]:
-    return {name: getattr(photo, name) for name in Photo.__slots__}
+def _reachable(row: PhotoRow, online: Callable[[bytes], bool]) -> bool:
+    return row.root_kind == "app" or (row.root_online and online(row.root_path))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import overload
+from typing import Literal, TypeAlias, overload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +57,60 @@ class Match(Photo):
     """A photo that a search found."""
 
     score: float
-    """Cosine of the query and the photo, -1 to 1. Compares photos within one query, not queries with each other."""
+    """Cosine of the query and the photo, -1 to 1. Compares photos within one query, not queries with each other.
+
+    1 where only words in quotes were asked for: these stand there, or they do not.
+    """
+    confidence: float | None
+    """How likely the photo shows what the words say, 0 to 1; None without words, or for an uncalibrated model."""
+    why: dict[str, float]
+    """What each part of the query adds: the cosine with each of its words and pictures; 1 for words in quotes."""
     rank: int
-    """1 for the best match of the whole answer, whatever the offset."""
+    """1 for the best match of the whole answer, whatever the page."""
+    similar: tuple[str, ...] = ()
+    """With `collapse`: ids of the other photos of the same moment, which this one stands for."""
+
+
+Verdict: TypeAlias = Literal["found", "nothing", "uncalibrated"]
 
 
 class Results(Sequence[Match]):
-    """Matches, best first; a read-only sequence."""
+    """One page of matches, best first; a read-only sequence."""
 
-    def __init__(self, matches: Sequence[Match], *, exact: bool, undated: int = 0) -> None:
+    def __init__(
+        self,
+        matches: Sequence[Match],
+        *,
+        exact: bool,
+        undated: int = 0,
+        verdict: Verdict = "uncalibrated",
+        threshold: float | None = None,
+        next: str | None = None,
+        count_above: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self._matches = tuple(matches)
+        self._count_above = count_above
         self.undated = undated
         """With a condition on the date taken: how many photos have no date and were therefore left out."""
         self.exact = exact
         """Every photo was scored; false when inverted lists were probed (recall@10 in `status().index`)."""
+        self.verdict: Verdict = verdict
+        """`found`: some photo reaches `threshold`. `nothing`: no photo does, and the matches are only the closest.
+
+        `uncalibrated`: nothing can be said, without words or for a model that nobody calibrated.
+        """
+        self.threshold = threshold
+        """The confidence from which on a photo counts as found: the one asked for, or the model's."""
+        self.next = next
+        """Give it as `after` for the next page; None at the end."""
+
+    @functools.cached_property
+    def total_above(self) -> int | None:
+        """How many photos reach `threshold`, among the best 4,096; counted when it is read first.
+
+        None where nothing can be said. With `exact` false it counts what the probed lists gave.
+        """
+        return self._count_above()
 
     @overload
     def __getitem__(self, index: int) -> Match: ...
@@ -85,7 +126,7 @@ class Results(Sequence[Match]):
         return isinstance(other, Results) and self._matches == other._matches
 
     def __hash__(self) -> int:
-        return hash(self._matches)
+        return hash(tuple(match.id for match in self._matches))
 
     def __repr__(self) -> str:
         return f"Results({list(self._matches)!r})"

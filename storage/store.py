@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoseek.conditions import Condition
-from photoseek.contracts import Candidates, PhotoRow
+from photoseek.contracts import Candidates, Embeddings, PhotoRow
 from photoseek.errors import LibraryNotFoundError
 from photoseek.storage.catalog import Catalog
 from photoseek.storage.files import Files
@@ -101,6 +101,10 @@ class View:
     def space(self) -> Space:
         return self.snapshot.space
 
+    @property
+    def last_id(self) -> int:
+        return self.snapshot.last_id
+
     def search(
         self, query: NDArray[np.float32], count: int, *, allowed: NDArray[np.int64] | None = None, exact: bool = False
     ) -> Candidates:
@@ -108,6 +112,14 @@ class View:
 
     def rows(self, embedding_ids: Sequence[int], *, include_missing: bool = False) -> list[PhotoRow]:
         return self._rows.of_embeddings(embedding_ids, include_missing=include_missing)
+
+    def vectors(self, embedding_ids: Sequence[int]) -> Embeddings:
+        """Stored vectors, float32 (n, dim).
+
+        Raises:
+            KeyError: an id is not in this view.
+        """
+        return self.snapshot.vectors(embedding_ids)
 
     def allowed(
         self, file_ids: Sequence[int] | None, condition: Condition | None, *, include_missing: bool

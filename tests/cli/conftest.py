@@ -31,6 +31,11 @@ class Ended:
         """Standard output as JSON lines."""
         return [json.loads(line) for line in self.lines]
 
+    @property
+    def matches(self) -> list[Any]:
+        """The matches of a search with --json."""
+        return list(json.loads(self.out)["matches"])
+
 
 Command = Callable[..., Ended]
 

@@ -68,7 +68,7 @@ def test_a_run_that_reaches_no_root_ends_with_1(command: Command, indexed: Path)
     indexed.rename(indexed.with_name("away"))
     answer = command("index")
     assert (answer.code, "Offline" in answer.out) == (1, True)
-    assert command("search", "red", "--json").objects[0]["offline"] is True
+    assert command("search", "red", "--json").matches[0]["offline"] is True
 
 
 def test_search_prints_scores_and_paths(command: Command, indexed: Path) -> None:
@@ -79,7 +79,7 @@ def test_search_prints_scores_and_paths(command: Command, indexed: Path) -> None
 
 
 def test_search_in_json_has_the_promised_names(command: Command, indexed: Path) -> None:
-    found = command("search", "blue", "--json").objects
+    found = command("search", "blue", "--json").matches
     assert [match["rank"] for match in found] == [1, 2, 3]
     assert found[0]["path"] == str(indexed / "blue.png")
     assert found[0]["paths"] == [found[0]["path"]]
@@ -94,7 +94,7 @@ def test_pages_begin_where_the_last_one_ended(command: Command, indexed: Path) -
 
 def test_search_by_example_and_without(command: Command, indexed: Path) -> None:
     assert command("search", "--like", indexed / "green.png", "--paths").lines[0] == str(indexed / "green.png")
-    mixed = command("search", "red", "--like", indexed / "green.png", "--like-weight", 3, "--paths").lines
+    mixed = command("search", "red", "--like", indexed / "green.png", "--weight", 1, "--weight", 3, "--paths").lines
     assert mixed[0] == str(indexed / "green.png")
     assert command("search", "red", "--without", "red blue", "--paths").code == 0
 
@@ -114,7 +114,7 @@ def test_names_that_are_no_text_are_escaped_in_json_and_exact_with_0(
         assert end.value.code == 0
     out = capfdbinary.readouterr().out
     assert b"caf\\udce9\\n.png" in out
-    assert os.fsencode(json.loads(out)["path"]) == name
+    assert os.fsencode(json.loads(out)["matches"][0]["path"]) == name
     with pytest.raises(SystemExit):
         main([*library, "search", "red", "--paths", "-0"])
     assert capfdbinary.readouterr().out == name + b"\0"
@@ -225,5 +225,5 @@ def test_ivf_from_is_kept_and_searched(command: Command, photos: Path, tiny_chec
     status = json.loads(command("status", "--json").out)["index"]
     assert (status["kind"], status["rows"]) == ("ivf", 60)
     assert status["recall_at_10"] >= 0.99
-    exact = [match["path"] for match in command("search", "red", "--json", "--exact").objects]
-    assert [match["path"] for match in command("search", "red", "--json").objects] == exact
+    exact = [match["path"] for match in command("search", "red", "--json", "--exact").matches]
+    assert [match["path"] for match in command("search", "red", "--json").matches] == exact

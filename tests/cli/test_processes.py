@@ -41,8 +41,8 @@ def test_from_a_folder_to_an_answer(start: Process, process: Process, photos: Pa
     assert (code, out.splitlines()[0]) == (0, "7 photos seen: 6 indexed, 0 unchanged, 1 failed.")
     assert "Traceback" not in err
     code, out, err = finish(process("search", "a red car", "--json", "--limit", "3", "--library", tmp_path / "library"))
-    assert (code, err, len(out.splitlines())) == (0, "", 3)
-    assert json.loads(out.splitlines()[0])["rank"] == 1
+    assert (code, err, len(json.loads(out)["matches"])) == (0, "", 3)
+    assert json.loads(out)["matches"][0]["rank"] == 1
 
 
 @pytest.mark.slow

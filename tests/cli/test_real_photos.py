@@ -72,12 +72,10 @@ def test_every_camera_photo_is_indexed(unpacked: Path, photoseek: Callable[..., 
     assert (report["indexed"], report["failed"], report["ignored"]) == (len(expected), 0, 1) == (59, 0, 1)
     status, troubles = states(photos, photoseek)
     assert (status["indexed"], troubles) == (59, {})
-    found = [json.loads(line) for line in photoseek("search", "a", "--limit", "100", "--json").splitlines()]
+    found = json.loads(photoseek("search", "a", "--limit", "100", "--json"))["matches"]
     assert {os.path.relpath(path, photos) for match in found for path in match["paths"]} == expected.keys()
     turned = [photos / "orientation" / f"landscape_{number}.jpg" for number in range(1, 9)]
-    alike = [
-        json.loads(line) for line in photoseek("search", "--like", turned[0], "--limit", "20", "--json").splitlines()
-    ]
+    alike = json.loads(photoseek("search", "--like", turned[0], "--limit", "20", "--json"))["matches"]
     # Each of them shows its own large number, so that they are alike and not the same.
     assert {path for match in alike[:8] for path in match["paths"]} == set(map(str, turned))
     again = json.loads(photoseek("index", "--json"))

@@ -17,7 +17,7 @@ from photoseek.contracts import CameraFacts, Outcome, PhotoRead, WorkItem
 from photoseek.errors import UsageError
 from photoseek.filter_options import NAMES, condition_of
 from photoseek.search.filters import where
-from photoseek.search.ranking import rank
+from photoseek.search.ranking import PageOptions, Question, rank
 from photoseek.storage.distance import distance_km
 from photoseek.storage.generations import IndexSettings
 from photoseek.storage.store import Store
@@ -166,7 +166,7 @@ def test_a_search_under_a_filter_gives_the_true_best_where_they_are_the_least_al
     query = -shelf.vectors[chosen].sum(axis=0)
     query /= np.linalg.norm(query)
     allowed = view.allowed(None, where.rating >= 4, include_missing=False)
-    results = rank(view, query.astype(np.float32), limit=10, allowed=allowed)
+    results = rank(view, Question(query.astype(np.float32)), PageOptions(limit=10), allowed=allowed)
     scores = shelf.vectors[chosen] @ query
     best = [f"/photos/{index:03}" for index in np.array(chosen)[np.argsort(-scores)[:10]]]
     assert results.exact

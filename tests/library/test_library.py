@@ -16,7 +16,7 @@ from fakes import COLOURS, ColourVision
 from PIL import Image
 from small_library import stored_vectors, write_photo, write_photos
 
-from photoseek import Match, PhotoLibrary
+from photoseek import Match, PhotoLibrary, Query
 from photoseek.errors import (
     CheckpointError,
     LibraryBusyError,
@@ -88,8 +88,9 @@ def test_a_stored_example_needs_no_model(filled: PhotoLibrary, photos: Path, ope
 
 def test_weights_and_exclusions_turn_the_query(filled: PhotoLibrary, photos: Path) -> None:
     like = photos / "blue.png"
-    assert names(filled.search("red", like=like, like_weight=0.01))[0] == "red"
-    assert names(filled.search("red", like=like, like_weight=20))[0] == "blue"
+    assert names(filled.search(Query("red") + 0.01 * Query(like)))[0] == "red"
+    assert names(filled.search(Query("red") + Query(like) * 20))[0] == "blue"
+    assert names(filled.search(-(Query("red") - 20 * Query(like))))[0] == "blue"
     plain, without = names(filled.search("orange")), names(filled.search("orange", without=["red", "yellow"]))
     assert without.index("red") > plain.index("red")
 
@@ -109,8 +110,10 @@ def test_search_many_answers_in_order(filled: PhotoLibrary) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [{}, {"text": ""}, {"text": "  "}, {"without": "red"}, {"text": "red", "limit": -1}, {"text": "red", "offset": -1},
-     {"text": "red", "text_weight": float("nan")}, {"text": "red", "without": "red", "without_weight": 1.0}],
+    [{}, {"query": ""}, {"query": "  "}, {"without": "red"}, {"query": "red", "limit": -1},
+     {"query": "red", "offset": -1}, {"query": "red", "after": "nonsense"}, {"query": "red", "order": "oldest"},
+     {"query": "red", "min_confidence": 1.5}, {"query": "red", "min_confidence": 0.5},
+     {"query": Query("red") - Query("red")}, {"query": -1 * Query("red")}],
 )  # fmt: skip
 def test_queries_that_ask_nothing_are_refused(filled: PhotoLibrary, query: dict[str, object]) -> None:
     with pytest.raises(UsageError):

@@ -1,0 +1,231 @@
+"""Searches: encodes a query with the library's model, asks storage, and ranks."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photoseek import indexing
+from photoseek.binding import ModelBinding
+from photoseek.conditions import Condition, mentions_date
+from photoseek.contracts import Picture, Preprocessing
+from photoseek.errors import PhotoUnreadableError, UsageError
+from photoseek.picture_reader import PictureReader, picture_bytes
+from photoseek.search.query import Part, PictureLike, Query, Term, Words, combine
+from photoseek.search.ranking import FILE_ID_PREFIX, PageOptions, Question, fold, photo_of, rank
+from photoseek.search.results import Photo, Results
+from photoseek.storage.store import Store, View
+
+_FILE_ID = re.compile(re.escape(FILE_ID_PREFIX) + r"\d{1,18}")
+
+
+class Searcher:
+    """The reading side of one library; threads may share it."""
+
+    def __init__(self, store: Store, binding: ModelBinding, reader: PictureReader) -> None:
+        self._store = store
+        self._binding = binding
+        self._reader = reader
+        self._guard = threading.RLock()  # model loading
+
+    # Searching
+
+    def search(
+        self,
+        query: Query,
+        options: PageOptions,
+        *,
+        where: Condition | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> Results:
+        """`PhotoLibrary.search`."""
+        if not any(part.weight > 0 for part in query.parts):
+            raise UsageError("nothing to search for", hint='give words, as in "a red car", or an example picture')
+        view = self._store.view()
+        if view is None:
+            return Results([], exact=True)
+        terms = self._terms(view, query.parts)
+        digest = _digest(query, options, where, ids)
+        return self._page(view, Question(combine(terms), tuple(terms), digest=digest), options, where=where, ids=ids)
+
+    def search_many(self, texts: Sequence[str], options: PageOptions) -> list[Results]:
+        """`PhotoLibrary.search_many`."""
+        view = self._store.view()
+        if view is None:
+            return [Results([], exact=True) for _ in texts]
+        questions = []
+        for text, vector in zip(texts, self._words(view, texts), strict=True):
+            term = Term(text, vector)
+            questions.append(Question(combine([term]), (term,), digest=_digest(Query(text), options, None, None)))
+        return [self._page(view, question, options) for question in questions]
+
+    def _page(
+        self,
+        view: View,
+        question: Question,
+        options: PageOptions,
+        *,
+        where: Condition | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> Results:
+        file_ids = self.file_ids(ids) if ids is not None else None
+        return rank(
+            view,
+            question,
+            options,
+            allowed=view.allowed(file_ids, where, include_missing=options.include_missing),
+            online=functools.cache(_is_folder),
+            undated=view.count_undated() if where is not None and mentions_date(where) else 0,
+        )
+
+    def classify(self, picture: PictureLike, labels: Sequence[str], template: str) -> list[tuple[str, float]]:
+        """`PhotoLibrary.classify`."""
+        if len(labels) < 2:
+            raise UsageError("classifying needs at least two labels")
+        if "{}" not in template:
+            raise UsageError(f'the template {template!r} has no place for the label: "a photo of a {{}}" has one')
+        space = self._store.spaces.active() if self._store.exists else None
+        with self._guard:
+            towers = self._binding.towers(space)
+        vector = towers.vision.encode([self._prepared(picture, towers.checkpoint.preprocessing)])[0]
+        texts = towers.text.encode([template.replace("{}", label) for label in labels])
+        logits = (texts @ vector) * (towers.checkpoint.logit_scale or 1.0)
+        odds = np.exp(logits - logits.max())
+        ranked = sorted(zip(labels, (odds / odds.sum()).tolist(), strict=True), key=lambda pair: -pair[1])
+        return [(label, float(share)) for label, share in ranked]
+
+    # Photos without a query
+
+    def newest(self, where: Condition | None, options: PageOptions) -> list[Photo]:
+        """`PhotoLibrary.photos`."""
+        view = self._store.view()
+        if view is None:
+            return []
+        page = view.newest_first(where, options.limit, options.offset)
+        groups = fold(view.rows(page), _is_folder)
+        return [photo_of(groups[id], _is_folder) for id in page]
+
+    def photo(self, id: str) -> Photo | None:
+        """`PhotoLibrary.get`."""
+        view = self._store.view()
+        rows = self._store.rows(view.space).of_files(self.file_ids([id])) if view is not None else []
+        group = next(iter(fold(rows, _is_folder).values()), None)
+        return photo_of(group, _is_folder) if group is not None else None
+
+    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """`PhotoLibrary.vectors`."""
+        view = self._store.view()
+        if view is None:
+            raise KeyError(ids[0] if ids else "")
+        numbers = {id: self.file_ids([id]) for id in ids}
+        rows = self._store.rows(view.space).of_files([number for found in numbers.values() for number in found])
+        embedding_of = {row.file_id: row.embedding_id for row in rows}
+        try:
+            return view.vectors([embedding_of[numbers[id][0]] for id in ids])
+        except (KeyError, IndexError) as error:
+            raise KeyError(f"no vector for some of {list(ids)[:5]}") from error
+
+    def file_ids(self, ids: Sequence[str]) -> list[int]:
+        """Row numbers of photos by their ids; unknown ids are left out."""
+        numbers = [int(id[len(FILE_ID_PREFIX) :]) for id in ids if _FILE_ID.fullmatch(id)]
+        names = [os.fsencode(id) for id in ids if not _FILE_ID.fullmatch(id)]
+        return numbers + (self._store.catalog.app_file_ids(indexing.APP_ROOT, names) if names else [])
+
+    # Encoding
+
+    def _terms(self, view: View, parts: Sequence[Part]) -> list[Term]:
+        texts = [part.text for part in parts if isinstance(part, Words)]
+        vectors = iter(self._words(view, texts))
+        return [
+            Term(part.text, next(vectors), part.weight)
+            if isinstance(part, Words)
+            else Term(_name(part.picture), self._example(view, part.picture), part.weight)
+            for part in parts
+        ]
+
+    def _words(self, view: View, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Vectors of texts: from the cache, otherwise from the text tower, which is loaded only then."""
+        digest = view.space.checkpoint_digest
+        # A command line may hand over bytes that are no text, as lone surrogates.
+        texts = [" ".join(text.split()).encode(errors="replace").decode() for text in texts]
+        found = {text: self._store.queries.get(digest, text) for text in texts}
+        new = [text for text, vector in found.items() if vector is None]
+        if new:
+            with self._guard:
+                tower = self._binding.text(view.space)
+            for text, vector in zip(new, tower.encode(new), strict=True):
+                self._store.queries.put(digest, text, vector)
+                found[text] = vector
+        return [vector for text in texts if (vector := found[text]) is not None]
+
+    def _example(self, view: View, picture: PictureLike) -> NDArray[np.float32]:
+        """The vector of an example: the stored one where it is a photo of this library, else computed."""
+        stored = self._stored_vector(view, picture)
+        if stored is not None:
+            return stored
+        with self._guard:
+            tower = self._binding.vision(view.space)
+            preprocessing = self._binding.preprocessing(view.space)
+        vectors = tower.encode([self._prepared(picture, preprocessing)])
+        return np.asarray(vectors[0], dtype=np.float32)
+
+    def _stored_vector(self, view: View, picture: PictureLike) -> NDArray[np.float32] | None:
+        if isinstance(picture, Photo):
+            file_ids = self.file_ids([picture.id])
+        elif isinstance(picture, str | os.PathLike):
+            path = os.path.abspath(os.fsencode(picture))
+            file_ids = self._store.catalog.file_ids_unchanged(path)
+        else:
+            return None
+        rows = self._store.rows(view.space).of_files(file_ids)
+        if not rows:
+            return None
+        vector = view.vectors([rows[0].embedding_id])[0]
+        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+
+    def _prepared(self, picture: PictureLike, preprocessing: Preprocessing) -> Picture:
+        if isinstance(picture, Photo):
+            if picture.path is None:
+                raise PhotoUnreadableError(f"the picture {picture.id!r} is no file; give its bytes")
+            picture = picture.path
+        if isinstance(picture, str | os.PathLike):
+            return self._reader.read(Path(picture), os.fspath(picture), preprocessing).picture
+        return self._reader.read(picture_bytes(picture), "the example picture", preprocessing).picture
+
+
+def _name(picture: PictureLike) -> str:
+    """How an example is called in `Match.why`."""
+    if isinstance(picture, Photo):
+        return f"like {picture.path or picture.id}"
+    return f"like {os.fspath(picture)}" if isinstance(picture, str | os.PathLike) else "like the example picture"
+
+
+def _digest(query: Query, options: PageOptions, where: Condition | None, ids: Sequence[str] | None) -> str:
+    """Stands for everything that decides the order of an answer, the same in every process."""
+    parts = [(_identity(part), part.weight) for part in query.parts]
+    asked = (parts, repr(where), sorted(ids) if ids is not None else None)
+    how = (options.order, options.min_confidence, options.exact, options.include_missing)
+    return hashlib.sha256(repr((asked, how)).encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def _identity(part: Part) -> str:
+    if isinstance(part, Words):
+        return f"words {part.text}"
+    picture = part.picture
+    if isinstance(picture, Photo):
+        return f"photo {picture.id}"
+    if isinstance(picture, str | os.PathLike):
+        return f"path {os.path.abspath(os.fsencode(picture))!r}"
+    return f"bytes {hashlib.sha256(picture_bytes(picture)).hexdigest()}"
+
+
+def _is_folder(root: bytes) -> bool:
+    return os.path.isdir(root)
