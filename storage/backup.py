@@ -7,6 +7,7 @@ from pathlib import Path
 from photoseek.errors import UsageError
 from photoseek.storage.durable import new_folder
 from photoseek.storage.generations import Generations, IndexSettings
+from photoseek.storage.migrations import migrate
 from photoseek.storage.spaces import Spaces
 from photoseek.storage.store import Store
 
@@ -23,6 +24,7 @@ def back_up(store: Store, target: Path) -> None:
     with new_folder(target) as folder:
         catalog = store.catalog.backup(folder)
         try:
+            migrate(catalog)  # nobody else knows the copy
             generations = Generations(catalog, folder)
             for space in Spaces(catalog).all():
                 if generations.current(space) is not None:

@@ -98,9 +98,7 @@ class Catalog:
             raise LibraryUnreadableError(f"the library {folder} cannot be made: {error.strerror}") from error
         database = Database(folder / CATALOG_NAME, new=True)
         with database.writing() as connection:
-            schema.metadata.create_all(connection)
-            connection.exec_driver_sql(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-            connection.exec_driver_sql(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+            schema.create_all(connection)
             values = [{"key": "library_id", "value": uuid.uuid4().hex}, {"key": "created_at", "value": utc_now()}]
             connection.execute(insert(schema.settings).on_conflict_do_nothing(), values)
         return cls(database)

@@ -1,7 +1,7 @@
-"""The catalog's tables, and nothing else.
+"""The catalog's tables and triggers, and nothing else.
 
 `docs/on-disk-format.md` says what each column means to a reader of the file. A change here raises
-`SCHEMA_VERSION`; before the first release no older schema has to be read.
+`SCHEMA_VERSION` and adds a step to `migrations`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.engine import Connection
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x50534B31
 """SQLite's `application_id` of a catalog ("PSK1"): tells it from any other SQLite file."""
 
@@ -164,3 +165,47 @@ generations = Table(
     Column("created_at", Text, nullable=False),
     sqlite_autoincrement=True,
 )
+
+# Since version 2: files of which something that filters ask for changed, was removed, or that show another picture
+# now. A generation's columns hold the facts of its files; of those named here by a newer id they are out of date.
+changed_files = Table(
+    "changed_files",
+    metadata,
+    Column("id", Integer, primary_key=True),  # AUTOINCREMENT: grows with every change
+    Column("file_id", Integer, nullable=False, unique=True),
+    sqlite_autoincrement=True,
+)
+
+# Deleted and inserted, since the conflict clause of the statement that fires a trigger replaces the trigger's own.
+_NOTE_FILES = (
+    "DELETE FROM changed_files WHERE file_id IN ({files});"
+    " INSERT INTO changed_files (file_id) SELECT file_id FROM ({files});"
+)
+_OF_CONTENT = "SELECT id AS file_id FROM files WHERE content_id = NEW.id"
+_OF_PICTURE = (
+    "SELECT f.id AS file_id FROM contents c CROSS JOIN files f ON f.content_id = c.id"
+    " WHERE c.digest = NEW.content_digest"
+)
+CHANGE_TRIGGERS = (
+    "CREATE TRIGGER file_changed AFTER UPDATE ON files"
+    " WHEN OLD.root_id IS NOT NEW.root_id OR OLD.folder IS NOT NEW.folder OR OLD.content_id IS NOT NEW.content_id"
+    " OR OLD.state IS NOT NEW.state OR OLD.missing IS NOT NEW.missing OR OLD.added_at IS NOT NEW.added_at"
+    f" BEGIN {_NOTE_FILES.format(files='SELECT OLD.id AS file_id')} END",
+    "CREATE TRIGGER file_forgotten AFTER DELETE ON files"
+    f" BEGIN {_NOTE_FILES.format(files='SELECT OLD.id AS file_id')} END",
+    f"CREATE TRIGGER content_changed AFTER UPDATE ON contents BEGIN {_NOTE_FILES.format(files=_OF_CONTENT)} END",
+    f"CREATE TRIGGER picture_linked AFTER INSERT ON prepared BEGIN {_NOTE_FILES.format(files=_OF_PICTURE)} END",
+    "CREATE TRIGGER picture_changed AFTER UPDATE OF picture_digest ON prepared"
+    " WHEN OLD.picture_digest IS NOT NEW.picture_digest"
+    f" BEGIN {_NOTE_FILES.format(files=_OF_PICTURE)} END",
+)
+"""They fill `changed_files`, whoever writes."""
+
+
+def create_all(connection: Connection) -> None:
+    """Make what is not there yet of an empty or half-made catalog, and say what it is."""
+    metadata.create_all(connection)
+    for trigger in CHANGE_TRIGGERS:
+        connection.exec_driver_sql(trigger.replace("CREATE TRIGGER", "CREATE TRIGGER IF NOT EXISTS", 1))
+    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")

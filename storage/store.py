@@ -15,6 +15,7 @@ from photoseek.storage.catalog import Catalog
 from photoseek.storage.files import Files
 from photoseek.storage.generations import Generations
 from photoseek.storage.lock import WriterLock
+from photoseek.storage.migrations import migrate
 from photoseek.storage.query_cache import QueryCache
 from photoseek.storage.rows import Rows
 from photoseek.storage.snapshot import Snapshot, SnapshotSource
@@ -51,9 +52,9 @@ class Store:
         return self._catalog
 
     def create(self) -> None:
-        """Make the library if there is none; the caller holds its lock."""
+        """Make the library if there is none, or bring it to the present version; the caller holds its lock."""
         try:
-            self.catalog  # noqa: B018 - opens it
+            migrate(self.catalog)
         except LibraryNotFoundError:
             self._catalog = Catalog.create(self.folder)
 
