@@ -108,7 +108,7 @@ class ModelBinding:
             self._vision[space.checkpoint_digest] = self._probed_vision(space)
         return self._vision[space.checkpoint_digest]
 
-    def long_run_vision(self, space: Space, pictures: Sequence[Picture]) -> VisionTower:
+    def long_run_vision(self, space: Space, pictures: Sequence[Picture], seconds: float) -> VisionTower:
         """The vision tower for a run that takes long: in half precision, where a trial shows that nothing is lost.
 
         The trial is made once for a model and a processor, and remembered.

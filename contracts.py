@@ -50,10 +50,21 @@ class Preprocessing(Protocol):
 
 
 class VisionTower(Protocol):
-    """Embeds prepared pictures."""
+    """Embeds prepared pictures. Threads may share one."""
 
     @property
     def dim(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures one call of `encode` should bring at least, where there are so many."""
+        ...
+
+    @property
+    def batches_at_once(self) -> int:
+        """How many threads may call `encode` at once with gain: 1 on a processor, whose cores one call keeps busy;
+        on GPUs more, so that one batch is copied while another is computed."""
+        ...
 
     def encode(self, pictures: Sequence[Picture]) -> Embeddings:
         """Embed prepared pictures; returns float32 (n, dim) of unit length, n may be 0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import tempfile
@@ -15,6 +16,7 @@ from typing import NoReturn
 from photoseek.binding import ModelBinding, model_source
 from photoseek.contracts import KnownFile, Outcome, Root, WorkItem
 from photoseek.errors import LibraryNotFoundError, LibraryUnreadableError, UsageError
+from photoseek.indexer.embedding import TowerSource
 from photoseek.indexer.pipeline import IndexOptions, IndexRun
 from photoseek.indexer.report import IndexReport, Progress
 from photoseek.indexer.workers import DecodeWorkers
@@ -221,8 +223,7 @@ def _index_run(
     return IndexRun(
         store.files(space),
         open_reader=lambda: DecodeWorkers(binding.preprocessing(space), workers=workers),
-        open_tower=lambda: binding.vision(space),
-        long_run_tower=lambda pictures: binding.long_run_vision(space, pictures),
+        towers=TowerSource(lambda: binding.vision(space), functools.partial(binding.long_run_vision, space)),
         options=options,
         on_progress=on_progress,
         cancel=cancel,
@@ -287,7 +288,7 @@ def _dry_run(
             run = IndexRun(
                 copy.files(space),
                 open_reader=_never,
-                open_tower=_never,
+                towers=TowerSource(_never),
                 options=options,
                 on_progress=on_progress,
                 cancel=cancel,

@@ -82,7 +82,7 @@ class NumpyVision:
     """A vision tower with its projection. Threads may share one."""
 
     name, device, precision = "numpy", "cpu", "float32"
-    tokens_per_batch = 2048
+    tokens_per_batch, batches_at_once = 2048, 1
 
     def __init__(self, checkpoint: Checkpoint, sizes: VisionSizes, *, threads: int | None = None) -> None:
         self.sizes, self.rules = sizes, checkpoint.preprocessing

@@ -56,7 +56,7 @@ class OpenVinoVision:
     """
 
     name, device = "openvino", "cpu"
-    tokens_per_batch = 2048
+    tokens_per_batch, batches_at_once = 2048, 1
 
     def __init__(
         self, checkpoint: Checkpoint, sizes: VisionSizes, *, precision: str = "float32", threads: int | None = None

@@ -31,7 +31,7 @@ TOKENS_PER_BATCH_ACCELERATOR = 65536
 class TorchVision:
     """A vision tower with its projection. Threads may share one."""
 
-    name = "torch"
+    name, batches_at_once = "torch", 1
 
     def __init__(
         self,

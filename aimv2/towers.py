@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from photoseek.aimv2.preprocessing import NATIVE_PATCHES_MAX
 from photoseek.aimv2.sizes import TextSizes, VisionSizes
 from photoseek.contracts import Embeddings, Picture
 from photoseek.errors import ModelError
@@ -34,6 +36,11 @@ class VisionEngine(Protocol):
     @property
     def tokens_per_batch(self) -> int:
         """About how many patches or words one call should bring."""
+        ...
+
+    @property
+    def batches_at_once(self) -> int:
+        """How many threads may call `run` at once with gain."""
         ...
 
     def run(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -82,6 +89,17 @@ class EngineVisionTower(Tower):
         super().__init__(engine, dim)
         self._engine, self._sizes = engine, sizes
 
+    @property
+    def batch_size(self) -> int:
+        """Pictures that one call of `encode` should bring at least; of a native tower, pictures of 1,024 patches."""
+        patches = (self._sizes.image // self._sizes.patch) ** 2 if self._sizes.image else NATIVE_PATCHES_MAX
+        return max(1, self._engine.tokens_per_batch // patches)
+
+    @property
+    def batches_at_once(self) -> int:
+        """Threads that may call `encode` at once with gain."""
+        return self._engine.batches_at_once
+
     def encode(self, pictures: Sequence[Picture]) -> Embeddings:
         """Embed prepared pictures (`Preprocessing.prepare`), any number; a picture's vector does not depend
         on the others.
@@ -102,9 +120,25 @@ class EngineVisionTower(Tower):
         embeddings = np.empty((len(pictures), self.dim), dtype=np.float32)
         for shape, indices in by_shape.items():
             patches = (shape[0] // self._sizes.patch) * (shape[1] // self._sizes.patch)
-            for part in batches(indices, self._engine.tokens_per_batch // patches):
-                embeddings[part] = self._engine.run(np.stack([pictures[index] for index in part]))
+            parts = batches(indices, self._engine.tokens_per_batch // patches)
+            for part, vectors in self._computed(parts, pictures):
+                embeddings[part] = vectors
         return unit_length(embeddings, self)
+
+    def _computed(
+        self, parts: Iterable[list[int]], pictures: Sequence[Picture]
+    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """Each part with its vectors, as many parts at once as the engine gains from."""
+
+        def computed(part: list[int]) -> tuple[list[int], NDArray[np.float32]]:
+            return part, self._engine.run(np.stack([pictures[index] for index in part]))
+
+        first, *others = parts
+        if not others or self.batches_at_once == 1:
+            yield from map(computed, [first, *others])
+            return
+        with ThreadPoolExecutor(self.batches_at_once, "photoseek-embed") as threads:
+            yield from threads.map(computed, [first, *others])
 
     def _check(self, picture: Picture, index: int) -> None:
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:

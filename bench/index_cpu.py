@@ -44,7 +44,7 @@ from photoseek.aimv2 import Checkpoint, load_vision_tower, open_checkpoint, run_
 from photoseek.aimv2.sizes import VisionSizes
 from photoseek.contracts import PhotoRead
 from photoseek.indexer.decode import read_photo
-from photoseek.indexer.pipeline import BATCH_MAX
+from photoseek.indexer.embedding import BATCH_MAX
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "photos"
 SIZE = (4000, 3000)

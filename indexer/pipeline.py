@@ -11,40 +11,27 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from photoseek.contracts import (
     DecodeJob,
     FileStore,
     Outcome,
-    PhotoRead,
     PhotoReader,
-    Picture,
     ReadFailure,
     ReadResult,
     Recorded,
     Root,
-    VisionTower,
     WorkItem,
 )
 from photoseek.indexer.changes import RootChanges
+from photoseek.indexer.embedding import EmbeddingRun, TowerSource
 from photoseek.indexer.formats import NameVerdict, judge_name
 from photoseek.indexer.report import IndexReport, PhotoTrouble, Progress
 from photoseek.indexer.worklist import Worklist
 
 log = logging.getLogger(__name__)
 
-BATCH_START = 8
-BATCH_MAX = 64
-BATCH_SECONDS = 1.0
-"""The batch grows while a batch takes less than this, so that a kill costs seconds of work on any machine."""
-COMMIT_SECONDS = 5.0
-"""Results without pictures to embed (copies, failures) are stored at least this often."""
-COMMIT_ITEMS = 512
 LOOKAHEAD = 256
 """Files whose sizes are looked up together before they are read."""
-LONG_RUN_SECONDS = 120.0
-"""Embedding that takes longer is worth half a minute of finding out how this processor does it fastest."""
 PROGRESS_SECONDS = 0.1
 
 
@@ -59,15 +46,14 @@ class IndexOptions:
 
 
 class IndexRun:
-    """One run over some roots. Results are stored as it goes: killing it loses at most the batch in work."""
+    """One run over some roots. Results are stored as it goes: killing it loses at most the batches in work."""
 
     def __init__(
         self,
         store: FileStore,
         *,
         open_reader: Callable[[], PhotoReader],
-        open_tower: Callable[[], VisionTower],
-        long_run_tower: Callable[[Sequence[Picture]], VisionTower] | None = None,
+        towers: TowerSource,
         options: IndexOptions,
         on_progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
@@ -76,8 +62,7 @@ class IndexRun:
         self.report = IndexReport()
         self._store = store
         self._open_reader = open_reader
-        self._open_tower = open_tower
-        self._long_run_tower = long_run_tower
+        self._towers = towers
         self._options = options
         self._on_progress = on_progress
         self._cancel = cancel or threading.Event()
@@ -131,21 +116,25 @@ class IndexRun:
         self._commit(obstacles)
         if not total:
             return
-        batch = _Batch(self._store, self._open_tower, self._long_run_tower, self._options.batch_size, total)
+
+        def commit(outcomes: Sequence[Outcome], embedded: int) -> None:
+            self._commit(outcomes, only_vectors)
+            self.report.embedded += embedded
+
+        embedding = EmbeddingRun(self._store, self._towers, commit, total=total, size=self._options.batch_size)
         started, done = time.monotonic(), 0
         reader = self._open_reader()
         try:
             for item, result in self._results(reader, worklists):
-                batch.add(item, result)
+                embedding.add(item, result)
                 done += 1
-                if batch.due:
-                    self._flush(batch, only_vectors)
                 self._tell(Progress("index", done, total, self.report.failed, *_pace(started, done, total)))
                 if self._cancel.is_set():
                     break
-            self._flush(batch, only_vectors)
+            embedding.finish()
         finally:
             reader.close()
+            embedding.close()
         self._tell(Progress("index", done, total, self.report.failed, *_pace(started, done, total)), force=True)
         self.report.cancelled = self._cancel.is_set()
 
@@ -169,11 +158,6 @@ class IndexRun:
 
     def _path(self, item: WorkItem) -> bytes:
         return os.path.join(self._roots[item.root_id], item.folder, item.name)
-
-    def _flush(self, batch: _Batch, only_vectors: bool) -> None:
-        outcomes, embedded = batch.embed()
-        self._commit(outcomes, only_vectors)
-        self.report.embedded += embedded
 
     def _commit(self, outcomes: Sequence[Outcome], only_vectors: bool = False) -> None:
         if not outcomes:
@@ -222,68 +206,6 @@ class IndexRun:
         if self._on_progress is not None and (force or now >= self._progress_due):
             self._progress_due = now + PROGRESS_SECONDS
             self._on_progress(progress)
-
-
-class _Batch:
-    """Results on their way to storage; pictures without an embedding wait until there are enough for the tower."""
-
-    def __init__(
-        self,
-        store: FileStore,
-        open_tower: Callable[[], VisionTower],
-        long_run_tower: Callable[[Sequence[Picture]], VisionTower] | None,
-        size: int | None,
-        total: int,
-    ) -> None:
-        self._store = store
-        self._open_tower = open_tower
-        self._long_run_tower = long_run_tower
-        self._total = total
-        self._tower: VisionTower | None = None
-        self._batches = 0
-        self._fixed = size is not None
-        self._size = size or BATCH_START
-        self._results: list[tuple[WorkItem, ReadResult]] = []
-        self._pictures = 0
-        self._since = time.monotonic()
-
-    def add(self, item: WorkItem, result: ReadResult) -> None:
-        self._results.append((item, result))
-        self._pictures += isinstance(result, PhotoRead)
-
-    @property
-    def due(self) -> bool:
-        return (
-            self._pictures >= self._size
-            or len(self._results) >= COMMIT_ITEMS
-            or time.monotonic() - self._since >= COMMIT_SECONDS
-        )
-
-    def embed(self) -> tuple[list[Outcome], int]:
-        """Outcomes with their vectors, and how many vectors were computed; empties the batch."""
-        photos = {result.picture_digest: result for _item, result in self._results if isinstance(result, PhotoRead)}
-        known = self._store.embedded_pictures(list(photos)) if photos else set()
-        new = [digest for digest in photos if digest not in known]
-        vectors: dict[bytes, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
-        if new:
-            if self._tower is None:
-                self._tower = self._open_tower()
-            pictures = [photos[digest].picture for digest in new]
-            started = time.monotonic()
-            vectors = dict(zip(new, self._tower.encode(pictures), strict=True))
-            seconds = time.monotonic() - started
-            self._batches += 1
-            # The first batch pays for warming up; the second tells what the whole run will take.
-            if self._long_run_tower and self._batches == 2 and seconds / len(new) * self._total > LONG_RUN_SECONDS:
-                self._tower = self._long_run_tower(pictures)
-            if not self._fixed and seconds < BATCH_SECONDS:
-                self._size = min(BATCH_MAX, self._size * 2)
-        outcomes = []
-        for item, result in self._results:
-            vector = vectors.pop(result.picture_digest, None) if isinstance(result, PhotoRead) else None
-            outcomes.append(Outcome(item, result, vector))
-        self._results, self._pictures, self._since = [], 0, time.monotonic()
-        return outcomes, len(new)
 
 
 def _may_be_picture(name: bytes) -> bool:

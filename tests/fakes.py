@@ -55,6 +55,7 @@ class ColourVision:
     """Embeds a picture as its mean colour, with a little of where its brightness lies."""
 
     dim = DIM
+    batch_size, batches_at_once = 1, 1
     encoded = 0
     """Pictures embedded by all towers of this class; tests set it to 0."""
 

@@ -430,10 +430,10 @@ def test_photos_on_a_drive_that_is_away_wait_for_a_new_model(
 def test_a_stopped_change_of_model_goes_on_where_it_was(
     filled: PhotoLibrary, turned_checkpoint: Path, open_library: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import photoseek.indexer.pipeline as pipeline
+    from photoseek.indexer import embedding, pipeline
 
     monkeypatch.setattr(pipeline, "PROGRESS_SECONDS", 0.0)
-    monkeypatch.setattr(pipeline, "BATCH_START", 2)
+    monkeypatch.setattr(embedding, "BATCH_START", 2)
     cancel = threading.Event()
     library = open_library(filled.path, model="auto")  # type: ignore[arg-type]
     change = library.use_model(turned_checkpoint, cancel=cancel, on_progress=lambda progress: cancel.set())
