@@ -24,6 +24,24 @@ Embeddings: TypeAlias = NDArray[np.float32]
 """Unit vectors, one a row, shape (n, dim): an inner product of two rows is their cosine."""
 
 
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What turns a checkpoint's reading of a photo into a probability (`search.confidence`).
+
+    Fitted on labelled photos by `training/calibrate.py`; a checkpoint's `calibration.json` holds it.
+    """
+
+    log_odds_weight: float
+    """Of the log odds against the bank of neutral texts, above 0."""
+    generality_weight: float
+    """Of the mean cosine of query and bank."""
+    bias: float
+    near: float
+    """Texts of the bank with a higher cosine to the query mean the same and are left out."""
+    threshold: float
+    """Confidence from which on a photo counts as found, between 0 and 1."""
+
+
 class Preprocessing(Protocol):
     """The checkpoint's own way from a decoded photo to the picture its vision tower sees.
 

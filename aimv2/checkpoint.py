@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from photoseek.aimv2.calibration import read_calibration
 from photoseek.aimv2.layout import Parameters
 from photoseek.aimv2.preprocessing import Preprocessing, from_processor_config
 from photoseek.aimv2.sizes import (
@@ -23,6 +24,7 @@ from photoseek.aimv2.sizes import (
     read_vision_sizes,
 )
 from photoseek.aimv2.weights import Weights, read_json
+from photoseek.contracts import Calibration
 from photoseek.errors import CheckpointError
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -44,6 +46,8 @@ class Checkpoint:
     preprocessing_rules: Preprocessing | None
     logit_scale: float | None
     """What cosines are multiplied by before a softmax: exp of the stored logarithm, at most 100."""
+    calibration: Calibration | None
+    """How sure its matches are; None where nobody calibrated it. No part of the digest."""
 
     @property
     def has_vision(self) -> bool:
@@ -111,6 +115,7 @@ def read_checkpoint(folder: Path, name: str) -> Checkpoint:
         projection_dim=read_projection_dim(parameters, vision, text),
         preprocessing_rules=rules,
         logit_scale=read_logit_scale(parameters, config) if text and vision else None,
+        calibration=read_calibration(folder) if text and vision else None,
     )
 
 
