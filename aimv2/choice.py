@@ -13,7 +13,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from photoseek.aimv2.checkpoint import Checkpoint
-from photoseek.aimv2.sizes import TextSizes
+from photoseek.aimv2.sizes import TextSizes, VisionSizes
 from photoseek.aimv2.towers import EngineTextTower, EngineVisionTower, TextEngine, VisionEngine
 from photoseek.errors import CheckpointError, MissingExtraError, NoTextTowerError, UsageError
 
@@ -55,14 +55,26 @@ def load_vision_tower(
         chosen = remembered_precision(checkpoint) if precision == "auto" else precision
         computed = OpenVinoVision(checkpoint, checkpoint.vision, precision=chosen, threads=threads)
     elif name == "torch":
-        from photoseek.aimv2.torch_engine import TorchVision
-
-        computed = TorchVision(checkpoint, device=device, precision=precision, threads=threads)
+        computed = _torch_vision(checkpoint, checkpoint.vision, device, precision, threads)
     else:
         from photoseek.aimv2.numpy_engine import NumpyVision
 
         computed = NumpyVision(checkpoint, checkpoint.vision, threads=threads)
     return EngineVisionTower(computed, checkpoint.vision, checkpoint.dim)
+
+
+def _torch_vision(
+    checkpoint: Checkpoint, sizes: VisionSizes, device: str, precision: str, threads: int | None
+) -> VisionEngine:
+    from photoseek.aimv2.torch_device import cuda_devices
+
+    if devices := cuda_devices(device):
+        from photoseek.aimv2.gpu_engine import GpuVision
+
+        return GpuVision(checkpoint, sizes, devices, precision=precision)
+    from photoseek.aimv2.torch_engine import TorchVision
+
+    return TorchVision(checkpoint, sizes, device=device, precision=precision, threads=threads)
 
 
 def load_text_tower(

@@ -1,4 +1,4 @@
-"""Both towers on transformers' AIMv2 classes: the engine for accelerators (CUDA, MPS), and for any CPU.
+"""Both towers on torch, for any CPU and for MPS, the text tower for CUDA too; and transformers' AIMv2 classes filled.
 
 Weights come from the checkpoint's own files in either layout, never through a download or a pickle. The text
 tower's attention is made causal here by an explicit mask: transformers drops its own mask for a text alone and
@@ -7,6 +7,7 @@ for texts of equal length, and the tower then attends both ways (docs/decisions/
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Literal
 
 import numpy as np
@@ -17,62 +18,44 @@ from numpy.typing import NDArray
 from photoseek.aimv2.checkpoint import Checkpoint
 from photoseek.aimv2.layout import Parameters
 from photoseek.aimv2.sizes import TextSizes, VisionSizes
-from photoseek.errors import UsageError
+from photoseek.aimv2.torch_device import DTYPES, choose_device, set_threads, to_numpy
+from photoseek.aimv2.torch_vision import TorchVisionModel
 
 Attention = Literal["sdpa", "eager"]
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 TOKENS_PER_BATCH_CPU = 2048
-TOKENS_PER_BATCH_ACCELERATOR = 65536
-"""256 pictures of 256 patches; halved for as long as the device's memory does not suffice."""
+TOKENS_PER_BATCH_ACCELERATOR = 16384
+"""64 pictures of 256 patches."""
 
 
 class TorchVision:
-    """A vision tower with its projection. Threads may share one."""
+    """A vision tower with its projection, one call after the other; GPUs of CUDA have `gpu_engine`.
+
+    Threads may share one; they take turns.
+    """
 
     name, batches_at_once = "torch", 1
 
     def __init__(
         self,
         checkpoint: Checkpoint,
+        sizes: VisionSizes,
         *,
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
-        attention: Attention = "sdpa",
     ) -> None:
         self._device, self.device = choose_device(device)
         self.precision = "float32" if precision == "auto" else precision
         set_threads(threads)
-        parameters = checkpoint.parameters()
-        self.model = vision_model(checkpoint, parameters, attention).to(self._device, DTYPES[self.precision])
-        self.projection = projection(parameters, "visual_projection", self._device, DTYPES[self.precision])
-        rules = checkpoint.preprocessing
-        self._levels = torch.from_numpy(rules.normalise(np.arange(256, dtype=np.uint8)[:, None])).to(self._device)
+        self._model = TorchVisionModel(checkpoint, sizes, self._device, self.precision)
+        self._turn = threading.Lock()
         self.tokens_per_batch = TOKENS_PER_BATCH_CPU if self.device == "cpu" else TOKENS_PER_BATCH_ACCELERATOR
 
     def run(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed pictures of one shape, (batch, height, width, 3) uint8; returns (batch, dim), any length."""
-        try:
-            return self._run(pictures)
-        except torch.OutOfMemoryError:
-            if len(pictures) == 1:
-                raise
-        torch.cuda.empty_cache()
-        self.tokens_per_batch //= 2
-        half = len(pictures) // 2
-        return np.concatenate([self.run(pictures[:half]), self.run(pictures[half:])])
-
-    @torch.inference_mode()
-    def _run(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pixels = torch.from_numpy(pictures).to(self._device, torch.long)
-        channels = [self._levels[pixels[..., channel], channel] for channel in range(3)]
-        states = self.model(torch.stack(channels, dim=1).to(DTYPES[self.precision]))
-        pooled = states.pooler_output
-        # The head gives (batch, 1, width) in some versions of transformers, (batch, width) in others.
-        pooled = states.last_hidden_state.mean(dim=1) if pooled is None else pooled.flatten(1)
-        return to_numpy(pooled if self.projection is None else pooled @ self.projection.T)
+        with self._turn:
+            return to_numpy(self._model(torch.from_numpy(pictures).to(self._device)))
 
 
 class TorchText:
@@ -189,30 +172,3 @@ def projection(parameters: Parameters, name: str, device: torch.device, dtype: t
 def tensor(parameters: Parameters, name: str) -> torch.Tensor:
     """A parameter as a tensor of its own: the file is mapped only while it is copied."""
     return torch.from_numpy(np.array(parameters.read(name)))
-
-
-def choose_device(device: str) -> tuple[torch.device, str]:
-    """torch's device and its name; "auto" is the accelerator where there is one.
-
-    Raises:
-        UsageError: there is no such device on this machine.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"torch has no device {device!r} on this machine") from error
-    return chosen, device
-
-
-def set_threads(threads: int | None) -> None:
-    """torch counts threads for the whole process, so that the last tower loaded decides."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
-def to_numpy(vectors: torch.Tensor) -> NDArray[np.float32]:
-    result: NDArray[np.float32] = vectors.float().cpu().numpy()
-    return result
