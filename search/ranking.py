@@ -144,13 +144,14 @@ class _Ranking:
         return found
 
     def _search(self, depth: int, *, exact: bool) -> Candidates:
-        found = self._store.search(self._question.vector, depth, allowed=self._allowed, exact=exact)
-        newer = int((found.ids > self._newest).sum())
-        if newer:
+        """The `depth` best of those that were there at the first page, or all of them."""
+        newer = 0
+        while True:
             found = self._store.search(self._question.vector, depth + newer, allowed=self._allowed, exact=exact)
             old = found.ids <= self._newest
-            found = Candidates(found.ids[old], found.scores[old], found.exact)
-        return found
+            if len(old) - int(old.sum()) <= newer or len(found.ids) < depth + newer:
+                return Candidates(found.ids[old][:depth], found.scores[old][:depth], found.exact)
+            newer = len(old) - int(old.sum())
 
     def _ordered(self, pool: list[int], candidates: Candidates, wanted: int) -> dict[int, list[PhotoRow]]:
         """The files of at least the first `wanted` photos of the pool, in the order of the answer."""
