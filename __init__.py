@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from photoseek.search.results import Match, Photo, Results
     from photoseek.status import LibraryStatus
     from photoseek.storage.generations import IndexSettings
+    from photoseek.thumbnails import Thumbnail
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ _HOMES = {
     "Progress": "indexer.report",
     "Query": "search.query",
     "Results": "search.results",
+    "Thumbnail": "thumbnails",
     "where": "search.filters",
 }
 
@@ -52,6 +54,7 @@ __all__ = [
     "Progress",
     "Query",
     "Results",
+    "Thumbnail",
     "__version__",
     "where",
 ]

@@ -14,12 +14,15 @@ from photoseek import __version__
 from photoseek.errors import PhotoseekError
 from photoseek.filter_options import NAMES as FILTER_NAMES
 from photoseek.filter_options import condition_of, filter_options
+from photoseek.look_options import NAMES as LOOK_NAMES
+from photoseek.look_options import look_options, terminal_for
 from photoseek.question_options import NAMES as QUESTION_NAMES
 from photoseek.question_options import query_of, question_options
 
 if TYPE_CHECKING:
     from photoseek import IndexReport, LibraryStatus, Photo, PhotoLibrary, Results
     from photoseek.search.ranking import Order
+    from photoseek.show_matches import Shown
 
 EPILOG = """\b
 Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the library cannot be used ·
@@ -195,6 +198,7 @@ def ended_badly(report: IndexReport, *, strict: bool) -> None:
 @click.option("--missing", is_flag=True, help="Also photos whose files are gone.")
 @click.option("--exact", is_flag=True, help="Score every photo, also where the index would be faster.")
 @filter_options
+@look_options
 @json_option
 @click.option("--paths", "only_paths", is_flag=True, help="Only paths, one a line.")
 @click.option("-0", "--null", is_flag=True, help="With --paths: end each with a zero byte, as xargs -0 wants it.")
@@ -215,10 +219,13 @@ def search(
     **others: Any,
 ) -> None:
     """Find photos by words, by example, or both. With filters alone: list what they leave, newest first."""
-    from photoseek.show import answer_json, answer_lines, listing_json, match_table, nothing_line
+    from photoseek.show_matches import Shown, answer_json, listing_json, nothing_line, shown
 
     if as_json and (only_paths or null):
         raise click.UsageError("--json and --paths exclude each other")
+    looks = {name: others.pop(name) for name in LOOK_NAMES}
+    if (looks["preview"] or looks["preview_as"]) and (as_json or only_paths or null):
+        raise click.UsageError("--preview excludes --json and --paths")
     condition = condition_of({name: others.pop(name) for name in FILTER_NAMES})
     asked = {name: others.pop(name) for name in QUESTION_NAMES}
     query = query_of(asked)
@@ -241,22 +248,53 @@ def search(
             )
         if as_json:
             click.echo(answer_json(answer) if answer is not None else listing_json(found))
-    if only_paths or null:
-        end = b"\0" if null else b"\n"
-        for photo in found:
-            if photo.path is not None:
-                sys.stdout.buffer.write(os.fsencode(photo.path) + end)
-        sys.stdout.buffer.flush()
-    elif not as_json and answer is None and found:
-        click.echo(match_table(found))
-    elif not as_json and answer:
-        click.echo("\n".join(answer_lines(answer, query, cut=sys.stdout.isatty() and not show_all)))
+        elif only_paths or null:
+            print_paths(found, end=b"\0" if null else b"\n")
+        elif found:
+            cut = sys.stdout.isatty() and not show_all
+            show_photos(library, shown(answer, query, cut=cut) if answer is not None else Shown(found), looks)
     if not found:
         click.echo("No photos found.", err=True)
     elif answer is not None and answer.verdict == "nothing" and not as_json and not sys.stdout.isatty():
         click.echo(nothing_line(query), err=True)
     if answer is not None and answer.undated:
         click.echo(f"{answer.undated:,} photos without a date were left out.", err=True)
+    if looks["open_first"] and found:
+        open_photo(found[0])
+
+
+def print_paths(photos: Sequence[Photo], *, end: bytes) -> None:
+    """The paths as the file system has them, whatever their encoding."""
+    for photo in photos:
+        if photo.path is not None:
+            sys.stdout.buffer.write(os.fsencode(photo.path) + end)
+    sys.stdout.buffer.flush()
+
+
+def show_photos(library: PhotoLibrary, part: Shown, looks: dict[str, Any]) -> None:
+    """A table of photos, or their pictures where these are asked for and can be shown."""
+    from photoseek.show_matches import match_table, preview_rows
+
+    if part.above is not None:
+        click.echo(part.above)
+    if part.photos and (terminal := terminal_for(looks)) is not None:
+        for row in preview_rows(part.photos, terminal, lambda side: library.iter_thumbnails(part.photos, side=side)):
+            click.echo(row, nl=False, color=True)
+    elif part.photos:
+        click.echo(match_table(part.photos))
+    if part.below is not None:
+        click.echo(part.below)
+
+
+def open_photo(photo: Photo) -> None:
+    """Show a photo in the system's viewer."""
+    from photoseek.viewer import open_file
+
+    if photo.path is None:
+        raise PhotoseekError(f"{photo.id} cannot be opened: an app keeps it, not in a file")
+    if photo.offline:
+        raise PhotoseekError(f"{photo.path} cannot be opened: its drive is away")
+    open_file(photo.path)
 
 
 @cli.command()

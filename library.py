@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from photoseek.storage.exchange import export_vectors, import_vectors
 from photoseek.storage.generations import IndexSettings
 from photoseek.storage.spaces import Space
 from photoseek.storage.store import Store
+from photoseek.thumbnails import Thumbnail, iter_thumbnails
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -288,6 +289,17 @@ class PhotoLibrary:
         """Photos without a query, the newest by date taken first, undated ones last."""
         self._check_usable()
         return self._searcher.newest(where, PageOptions(limit=limit, offset=offset))
+
+    def iter_thumbnails(self, photos: Sequence[Photo], *, side: int = 320) -> Iterator[Thumbnail]:
+        """Small pictures of photos, in their order: upright, sRGB, decoded in worker processes.
+
+        A file that is gone, broken or on a drive that is away gives a reason instead of a picture.
+
+        Args:
+            side: pixels of the longer side, 1 to 4096; smaller photos are not enlarged.
+        """
+        self._check_usable()
+        return iter_thumbnails(photos, side)
 
     def get(self, id: str) -> Photo | None:
         """The photo with this id, whatever its state; None when there is none with an embedding."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from photoseek.aimv2.download import Offer
     from photoseek.doctor import Finding
     from photoseek.indexer.report import IndexReport, PhotoTrouble, Progress
-    from photoseek.search.query import Query
-    from photoseek.search.results import Photo, Results
     from photoseek.status import LibraryStatus, RootStatus
 
 LISTED = 20
@@ -48,75 +45,6 @@ def _plain(value: object) -> object:
     if hasattr(value, "__dataclass_fields__"):
         return {field.name: getattr(value, field.name) for field in fields(value)}  # type: ignore[arg-type]
     raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-# search
-
-CLOSEST = 3
-"""Photos shown when none is likely."""
-
-
-def answer_json(answer: Results) -> str:
-    """One object: what is said of the answer, and its matches."""
-    said = ("verdict", "threshold", "total_above", "exact", "undated", "next")
-    return to_json({**{name: getattr(answer, name) for name in said}, "matches": list(answer)})
-
-
-def listing_json(photos: Sequence[Photo]) -> str:
-    """The same for photos that filters alone have listed: there is nothing to be said of them."""
-    return to_json({"matches": list(photos)})
-
-
-def answer_lines(answer: Results, query: Query, *, cut: bool) -> list[str]:
-    """The matches as a table; with `cut`, only those that are likely, and how many are not."""
-    if not cut or answer.threshold is None:
-        return [match_table(answer)]
-    if answer.verdict == "nothing":
-        below = len(answer) - CLOSEST
-        lines = [nothing_line(query), match_table(answer[:CLOSEST])]
-        return [*lines, f'{below:,} more below; "--all" shows them.'] if below > 0 else lines
-    likely = [match for match in answer if (match.confidence or 0.0) >= answer.threshold]
-    below = len(answer) - len(likely)
-    lines = [match_table(likely)] if likely else ["None of these is likely."]
-    return [*lines, f'{below:,} more below; "--all" shows them.'] if below else lines
-
-
-def nothing_line(query: Query) -> str:
-    return f"Nothing looks like {query}; closest:"
-
-
-def match_table(photos: Iterable[Photo]) -> str:
-    """Score, date and path; on a terminal in columns with a heading, otherwise `score<TAB>path`.
-
-    Photos that filters alone have listed have no score, nor is there a confidence without a calibrated model.
-    """
-    if not sys.stdout.isatty():
-        return "\n".join(f"{_score(photo, 4)}\t{one_line(photo.path or photo.id)}" for photo in photos)
-    lines = ["rank  score  likely  taken       photo"]
-    for rank, photo in enumerate(photos, start=1):
-        taken = photo.taken_at.strftime("%Y-%m-%d") if photo.taken_at else "-"
-        notes = [text for text, holds in (("offline", photo.offline), ("missing", photo.missing)) if holds]
-        if len(photo.ids) > 1:
-            notes.append(f"{len(photo.ids)} copies")
-        note = f"  ({', '.join(notes)})" if notes else ""
-        place, confidence = getattr(photo, "rank", rank), getattr(photo, "confidence", None)
-        likely = f"{confidence:.0%}" if confidence is not None else "-"
-        lines.append(
-            f"{place:>4}  {_score(photo, 3):>5}  {likely:>6}  {taken:<10}  {_short(photo.path or photo.id)}{note}"
-        )
-    return "\n".join(lines)
-
-
-def _score(photo: Photo, digits: int) -> str:
-    score = getattr(photo, "score", None)
-    return f"{score:.{digits}f}" if score is not None else "-"
-
-
-def _short(path: object) -> str:
-    """Below the current folder relative to it, otherwise whole: it must stay usable by copy and paste."""
-    text = os.fspath(path) if isinstance(path, Path) else str(path)
-    here = os.getcwd() + os.sep
-    return one_line(text[len(here) :] if text.startswith(here) else text)
 
 
 # index

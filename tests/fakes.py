@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photoseek import indexing, picture_reader
+from photoseek import indexing, picture_reader, thumbnails
 from photoseek.binding import ModelBinding
 from photoseek.contracts import (
     DecodeJob,
@@ -135,3 +135,4 @@ def install_fakes(replace: Callable[[Any, str, Any], None] = setattr) -> None:
     replace(ModelBinding, "_load_text", text)
     replace(indexing, "DecodeWorkers", OneByOne)
     replace(picture_reader, "DecodeWorkers", OneByOne)
+    replace(thumbnails, "DecodeWorkers", OneByOne)

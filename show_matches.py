@@ -1,0 +1,137 @@
+"""How the command line shows what a search found: as JSON, as a table, as pictures on the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from photoseek.show import one_line, to_json
+
+if TYPE_CHECKING:
+    from photoseek.search.query import Query
+    from photoseek.search.results import Photo, Results
+    from photoseek.terminal.detect import Terminal
+    from photoseek.thumbnails import Thumbnail
+
+CLOSEST = 3
+"""Photos shown when none is likely."""
+CERTAINTIES = ((0.8, "very likely"), (0.5, "likely"), (0.2, "perhaps"), (0.0, "unlikely"))
+"""Words for how likely a photo shows what was asked for, each from this confidence on."""
+
+
+def answer_json(answer: Results) -> str:
+    """One object: what is said of the answer, and its matches."""
+    said = ("verdict", "threshold", "total_above", "exact", "undated", "next")
+    return to_json({**{name: getattr(answer, name) for name in said}, "matches": list(answer)})
+
+
+def listing_json(photos: Sequence[Photo]) -> str:
+    """The same for photos that filters alone have listed: there is nothing to be said of them."""
+    return to_json({"matches": list(photos)})
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The photos of an answer that a person sees, and what is said around them."""
+
+    photos: Sequence[Photo]
+    above: str | None = None
+    below: str | None = None
+
+
+def shown(answer: Results, query: Query, *, cut: bool) -> Shown:
+    """All matches; with `cut` only those that are likely, and how many are not."""
+    if not cut or answer.threshold is None:
+        return Shown(answer)
+    if answer.verdict == "nothing":
+        return Shown(answer[:CLOSEST], above=nothing_line(query), below=_more(len(answer) - CLOSEST))
+    likely = [match for match in answer if (match.confidence or 0.0) >= answer.threshold]
+    above = None if likely else "None of these is likely."
+    return Shown(likely, above=above, below=_more(len(answer) - len(likely)))
+
+
+def nothing_line(query: Query) -> str:
+    return f"Nothing looks like {query}; closest:"
+
+
+def _more(below: int) -> str | None:
+    return f'{below:,} more below; "--all" shows them.' if below > 0 else None
+
+
+def match_table(photos: Iterable[Photo]) -> str:
+    """Score, date and path; on a terminal in columns with a heading, otherwise `score<TAB>path`.
+
+    Photos that filters alone have listed have no score, nor is there a confidence without a calibrated model.
+    """
+    if not sys.stdout.isatty():
+        return "\n".join(f"{_score(photo, 4)}\t{one_line(photo.path or photo.id)}" for photo in photos)
+    lines = ["rank  score  likely  taken       photo"]
+    for rank, photo in enumerate(photos, start=1):
+        notes = [text for text, holds in (("offline", photo.offline), ("missing", photo.missing)) if holds]
+        if len(photo.ids) > 1:
+            notes.append(f"{len(photo.ids)} copies")
+        note = f"  ({', '.join(notes)})" if notes else ""
+        place, confidence = getattr(photo, "rank", rank), getattr(photo, "confidence", None)
+        likely = f"{confidence:.0%}" if confidence is not None else "-"
+        path = short_path(photo.path or photo.id)
+        lines.append(f"{place:>4}  {_score(photo, 3):>5}  {likely:>6}  {_day(photo) or '-':<10}  {path}{note}")
+    return "\n".join(lines)
+
+
+def _score(photo: Photo, digits: int) -> str:
+    score = getattr(photo, "score", None)
+    return f"{score:.{digits}f}" if score is not None else "-"
+
+
+def _day(photo: Photo) -> str | None:
+    return photo.taken_at.strftime("%Y-%m-%d") if photo.taken_at else None
+
+
+def short_path(path: object) -> str:
+    """Below the current folder relative to it, otherwise whole: it must stay usable by copy and paste."""
+    text = os.fspath(path) if isinstance(path, Path) else str(path)
+    here = os.getcwd() + os.sep
+    return one_line(text[len(here) :] if text.startswith(here) else text)
+
+
+def certainty(photo: Photo) -> str | None:
+    """The confidence of a match in words; its cosine where there is none; None for a photo that was only listed."""
+    confidence = getattr(photo, "confidence", None)
+    if confidence is not None:
+        return next(words for least, words in CERTAINTIES if confidence >= least)
+    return _score(photo, 3) if hasattr(photo, "score") else None
+
+
+def preview_rows(
+    photos: Sequence[Photo], terminal: Terminal, thumbnails: Callable[[int], Iterable[Thumbnail]]
+) -> Iterator[str]:
+    """The photos as pictures with rank, certainty, date and path, one row of the grid after the other.
+
+    Args:
+        thumbnails: gives the pictures of all photos, in order, with a longer side of so many pixels.
+    """
+    from photoseek.terminal.grid import Grid, Tile
+
+    grid = Grid(terminal, len(photos))
+    tiles = []
+    for number, thumbnail in enumerate(thumbnails(grid.thumbnail_side), start=1):
+        photo = thumbnail.photo
+        words = [str(getattr(photo, "rank", number)), certainty(photo), _day(photo)]
+        tiles.append(
+            Tile(
+                thumbnail.picture,
+                thumbnail.reason or "",
+                "  ".join(word for word in words if word),
+                short_path(photo.path or photo.id),
+                photo.path.as_uri() if photo.path is not None else None,
+            )
+        )
+        if len(tiles) == grid.columns:
+            yield grid.row(tiles)
+            tiles = []
+    if tiles:
+        yield grid.row(tiles)
