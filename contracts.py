@@ -159,6 +159,8 @@ class PhotoRead:
     picture: Picture
     picture_digest: bytes
     """SHA-256 of the prepared picture's shape and pixels."""
+    fingerprint: int | None = None
+    """63 bits by which nearly equal prepared pictures are known (`indexer/fingerprint.py`), never 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,3 +364,7 @@ class VectorStore(Protocol):
     def rows(self, embedding_ids: Sequence[int], *, include_missing: bool = False) -> list[PhotoRow]: ...
 
     def vectors(self, embedding_ids: Sequence[int]) -> Embeddings: ...
+
+    def fingerprints(self, embedding_ids: Sequence[int]) -> NDArray[np.uint64]:
+        """Fingerprints of the embeddings' pictures, shape (n,); 0 where there is none."""
+        ...

@@ -28,6 +28,7 @@ from photoseek.indexer.containers import (
     png_without_text,
 )
 from photoseek.indexer.exif import read_exif
+from photoseek.indexer.fingerprint import fingerprint
 from photoseek.indexer.formats import SNIFF_BYTES, sniff
 from photoseek.indexer.metadata import camera_facts, orientation_of
 
@@ -113,6 +114,7 @@ def read_photo(
         camera=upright.camera,
         picture=picture,
         picture_digest=digest_of_picture(picture),
+        fingerprint=fingerprint(picture),
     )
 
 

@@ -92,6 +92,7 @@ def encode_result(result: ReadResult) -> tuple[Header, bytes | memoryview]:
                 "camera": asdict(result.camera),
                 "shape": result.picture.shape,
                 "picture_digest": result.picture_digest.hex(),
+                "fingerprint": result.fingerprint,
             }
             return header, result.picture.reshape(-1).data
         case PhotoKnown():
@@ -122,6 +123,7 @@ def decode_result(header: Header, payload: bytearray) -> ReadResult:
                     camera=CameraFacts(**{**camera, "keywords": tuple(camera["keywords"])}),
                     picture=np.frombuffer(payload, dtype=np.uint8).reshape(header["shape"]),
                     picture_digest=bytes.fromhex(header["picture_digest"]),
+                    fingerprint=header["fingerprint"],
                 )
             case "known":
                 return PhotoKnown(bytes.fromhex(header["digest"]), header["size"], header["mtime_ns"])

@@ -205,12 +205,14 @@ class Files:
                 "content_digest": photo.digest,
                 "preprocessing": self._space.preprocessing,
                 "picture_digest": photo.picture_digest,
+                "fingerprint": photo.fingerprint,
             }
             for photo in photos.values()
         ]
         if links:
             link = insert(schema.prepared)
-            connection.execute(link.on_conflict_do_update(set_={"picture_digest": link.excluded.picture_digest}), links)
+            again = {name: link.excluded[name] for name in ("picture_digest", "fingerprint")}
+            connection.execute(link.on_conflict_do_update(set_=again), links)
         rows = [
             {"space_id": self._space.id, "picture_digest": photo.picture_digest, "vector": to_blob(vector)}
             for photo, vector in read

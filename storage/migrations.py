@@ -19,8 +19,9 @@ from photoseek.storage.catalog import Catalog
 log = logging.getLogger(__name__)
 
 STEPS: dict[int, tuple[str, ...]] = {
-    # 2: which files changed since a generation's columns were written.
+    # 2: which files changed since a generation's columns were written; fingerprints of pictures.
     2: (
+        "ALTER TABLE prepared ADD COLUMN fingerprint INTEGER",
         "CREATE TABLE changed_files (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, file_id INTEGER NOT NULL UNIQUE)",
         *schema.CHANGE_TRIGGERS,
     ),

@@ -98,6 +98,7 @@ prepared = Table(
     Column("content_digest", BLOB, nullable=False),
     Column("preprocessing", Text, nullable=False),
     Column("picture_digest", BLOB, nullable=False),
+    Column("fingerprint", Integer),  # NULL: stored before there were any, or imported
     PrimaryKeyConstraint("content_digest", "preprocessing"),
     Index("prepared_picture", "picture_digest"),
     sqlite_with_rowid=False,

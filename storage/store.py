@@ -13,6 +13,7 @@ from photoseek.contracts import Candidates, Embeddings, PhotoRow
 from photoseek.errors import LibraryNotFoundError
 from photoseek.storage.catalog import Catalog
 from photoseek.storage.files import Files
+from photoseek.storage.fingerprints import Fingerprints
 from photoseek.storage.generations import Generations
 from photoseek.storage.lock import WriterLock
 from photoseek.storage.migrations import migrate
@@ -80,7 +81,9 @@ class Store:
         if self._snapshots is None:
             self._snapshots = SnapshotSource(self.catalog, self.folder)
         snapshot = self._snapshots.current()
-        return View(snapshot, self.rows(snapshot.space)) if snapshot is not None else None
+        if snapshot is None:
+            return None
+        return View(snapshot, self.rows(snapshot.space), Fingerprints(self.catalog, snapshot.space))
 
     def close(self) -> None:
         if self._snapshots is not None:
@@ -94,9 +97,10 @@ class Store:
 class View:
     """Implements `contracts.VectorStore` on one snapshot."""
 
-    def __init__(self, snapshot: Snapshot, rows: Rows) -> None:
+    def __init__(self, snapshot: Snapshot, rows: Rows, fingerprints: Fingerprints) -> None:
         self.snapshot = snapshot
         self._rows = rows
+        self._fingerprints = fingerprints
 
     @property
     def space(self) -> Space:
@@ -121,6 +125,10 @@ class View:
             KeyError: an id is not in this view.
         """
         return self.snapshot.vectors(embedding_ids)
+
+    def fingerprints(self, embedding_ids: Sequence[int]) -> NDArray[np.uint64]:
+        """Fingerprints of the embeddings' pictures, shape (n,); 0 where there is none."""
+        return self._fingerprints.of_embeddings(embedding_ids)
 
     def allowed(
         self, file_ids: Sequence[int] | None, condition: Condition | None, *, include_missing: bool

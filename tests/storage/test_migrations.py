@@ -76,7 +76,9 @@ def test_nothing_is_lost_and_migrating_twice_changes_nothing(old: Path) -> None:
         assert migrate(catalog) is expected
         catalog.close()
     after = rows_of(old)
-    assert {name: after[name] for name in before} == before
+    for name, rows in before.items():
+        width = len(rows[0]) if rows else 0
+        assert [row[:width] for row in after[name]] == rows, name  # new columns stand at the end
 
 
 def test_a_migration_that_fails_leaves_the_old_version_whole(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:

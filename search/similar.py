@@ -1,0 +1,159 @@
+"""Which photos are one moment: bursts, JPEG beside HEIC, resized copies, edits.
+
+Two kinds of evidence. A *fingerprint* (63 bits of the prepared picture, `indexer/fingerprint.py`) stays nearly the
+same when a picture is resized, recompressed, brightened, greyed or framed, and changes when anything moves. The
+*cosine* of two embeddings says how far they show the same thing, and cannot tell two dogs on grass from one. So few
+differing bits are enough alone, and more are allowed where the cosine is high. Photos that one camera took within
+seconds need no fingerprint: there the cosine decides.
+
+`bench/similar.py` measures the rule and prints what other limits would give; docs/benchmarks.md has the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photoseek.contracts import Embeddings, PhotoRow
+
+MOMENT_S = 10.0
+"""Photos of one camera are one moment only when they were taken at most so many seconds apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What counts as one moment in one checkpoint's space; two photos are near when any line of it holds."""
+
+    steps: tuple[tuple[float, int], ...]
+    """(least cosine, most differing bits of 63): any step is enough."""
+    moment_cosine: float | None
+    """Least cosine of photos that one camera took within `MOMENT_S`; None: the cosine says nothing."""
+    moment_bits: int | None
+    """The same by differing bits."""
+    cosine_alone: float | None
+    """Least cosine for photos without a fingerprint (indexed before there were any) and without close dates."""
+
+    @property
+    def most_bits(self) -> int:
+        """Beyond so many differing bits, fingerprints are no evidence."""
+        return max(bits for _, bits in self.steps)
+
+
+MEASURED = {
+    "builtin": Rule(
+        steps=((-1.0, 6), (0.75, 12), (0.85, 14), (0.9, 16)),
+        moment_cosine=0.8,
+        moment_bits=None,
+        cosine_alone=0.985,
+    )
+}
+"""By the model's name (`Space.model`)."""
+
+UNMEASURED = Rule(steps=((-1.0, 8),), moment_cosine=None, moment_bits=20, cosine_alone=None)
+"""For every other checkpoint: a cosine means something else in each space, so the pictures decide alone."""
+
+
+def rule_for(model: str) -> Rule:
+    """The rule for a space, by the name of its model."""
+    return MEASURED.get(model, UNMEASURED)
+
+
+@dataclass(frozen=True, slots=True)
+class Shots:
+    """What decides whether photos are one moment; one entry a photo, in any order."""
+
+    vectors: Embeddings
+    """Stored vectors, shape (n, dim)."""
+    fingerprints: NDArray[np.uint64]
+    """Shape (n,); 0 where there is none."""
+    taken_s: NDArray[np.float64]
+    """Local time in seconds, shape (n,); NaN where nobody knows."""
+    cameras: NDArray[np.int64]
+    """A number for each camera model, shape (n,); 0 where it is unknown."""
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @classmethod
+    def of(cls, rows: Sequence[PhotoRow], vectors: Embeddings, fingerprints: NDArray[np.uint64]) -> Shots:
+        """From one file of each photo, its vector (n, dim), and its fingerprint (n,)."""
+        numbers: dict[tuple[str | None, str | None], int] = {(None, None): 0}
+        cameras = [numbers.setdefault((row.camera.camera_make, row.camera.camera_model), len(numbers)) for row in rows]
+        return cls(
+            np.asarray(vectors, dtype=np.float32),
+            fingerprints,
+            np.array([seconds(row.camera.taken_at) for row in rows], dtype=np.float64),
+            np.array(cameras, dtype=np.int64),
+        )
+
+    def take(self, places: NDArray[np.int64]) -> Shots:
+        """Some of them."""
+        return Shots(self.vectors[places], self.fingerprints[places], self.taken_s[places], self.cameras[places])
+
+
+def seconds(taken_at: str | None) -> float:
+    """A stored local time as seconds since 1970 (negative before); NaN for None."""
+    if taken_at is None:
+        return float("nan")
+    return (datetime.fromisoformat(taken_at) - datetime(1970, 1, 1)).total_seconds()
+
+
+def near(left: Shots, right: Shots, rule: Rule) -> NDArray[np.bool_]:
+    """Is each photo of `left` one moment with the photo at the same place of `right`? Shape (n,).
+
+    One photo stands for many: a side of length 1 is compared with every photo of the other.
+    """
+    cosines = np.einsum("ij,ij->i", *np.broadcast_arrays(left.vectors, right.vectors))
+    # float16 rounding leaves the stored vectors' lengths a little off 1.
+    cosines = cosines / (np.linalg.norm(left.vectors, axis=1) * np.linalg.norm(right.vectors, axis=1))
+    known = (left.fingerprints != 0) & (right.fingerprints != 0)
+    bits = differing_bits(left.fingerprints, right.fingerprints)
+    found = np.zeros(len(cosines), dtype=bool)
+    for least_cosine, most_bits in rule.steps:
+        found |= known & (bits <= most_bits) & (cosines >= least_cosine)
+    moment = one_camera_at_once(left, right)
+    if rule.moment_cosine is not None:
+        found |= moment & (cosines >= rule.moment_cosine)
+    if rule.moment_bits is not None:
+        found |= moment & known & (bits <= rule.moment_bits)
+    if rule.cosine_alone is not None:
+        found |= ~known & (cosines >= rule.cosine_alone)
+    return found
+
+
+def one_camera_at_once(left: Shots, right: Shots) -> NDArray[np.bool_]:
+    """Could one camera have taken both within `MOMENT_S`? Unknown cameras may be any; unknown dates are never close."""
+    close = np.abs(left.taken_s - right.taken_s) <= MOMENT_S  # NaN compares false
+    same = (left.cameras == right.cameras) | (left.cameras == 0) | (right.cameras == 0)
+    return np.asarray(close & same)
+
+
+def differing_bits(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Hamming distance, elementwise."""
+    mixed = np.bitwise_xor(left, right)
+    bits = np.unpackbits(mixed[..., None].view(np.uint8), axis=-1)
+    return np.asarray(bits.sum(axis=-1, dtype=np.int64))
+
+
+def fold_similar(shots: Shots, rule: Rule) -> list[list[int]]:
+    """Places of the photos (best first, as given), folded: each group's best, then those that are one moment with it.
+
+    A photo joins the best photo that it is near to, never a photo that has joined another: so no chain of small
+    steps makes one group of a whole day. Groups come in the order of their best. Folding a longer list begins like
+    folding a shorter one: the same bests in the same order, and groups only grow at their ends.
+    """
+    groups: list[list[int]] = []
+    bests = np.empty(len(shots), dtype=np.int64)
+    for place in range(len(shots)):
+        found = near(shots.take(np.array([place])), shots.take(bests[: len(groups)]), rule) if groups else np.zeros(0)
+        joined = np.flatnonzero(found)
+        if len(joined):
+            groups[joined[0]].append(place)
+        else:
+            bests[len(groups)] = place
+            groups.append([place])
+    return groups
