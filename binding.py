@@ -7,6 +7,7 @@ pictures: the first two catch another model, the third an engine that computes s
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from photoseek.contracts import Picture, Preprocessing, TextTower, VisionTower
-from photoseek.errors import ModelMismatchError
+from photoseek.contracts import Calibration, Picture, Preprocessing, TextTower, VisionTower
+from photoseek.errors import CheckpointError, ModelMismatchError
 from photoseek.storage.spaces import Space, Spaces
 
 if TYPE_CHECKING:
     from photoseek.aimv2 import Checkpoint
+
+log = logging.getLogger(__name__)
 
 AUTO = "auto"
 PROBE_COSINE = 0.999
@@ -98,6 +101,20 @@ class ModelBinding:
                 )
             self._checkpoints[space.checkpoint_digest] = checkpoint
         return self._checkpoints[space.checkpoint_digest]
+
+    def calibration(self, space: Space) -> tuple[Calibration, float] | None:
+        """The checkpoint's calibration with its logit scale; None where nobody calibrated it, or it is gone.
+
+        Queries that were asked before are answered without their checkpoint; only their confidence needs its files.
+        """
+        try:
+            checkpoint = self.checkpoint(space)
+        except (CheckpointError, ModelMismatchError) as error:
+            log.info("no confidence: %s", error)
+            return None
+        if checkpoint.calibration is None or checkpoint.logit_scale is None:
+            return None
+        return checkpoint.calibration, checkpoint.logit_scale
 
     def preprocessing(self, space: Space) -> Preprocessing:
         return self.checkpoint(space).preprocessing

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from photoseek import indexing
 from photoseek.binding import ModelBinding
 from photoseek.conditions import Condition, mentions_date
-from photoseek.contracts import Picture, Preprocessing
+from photoseek.contracts import Embeddings, Picture, Preprocessing
 from photoseek.errors import PhotoUnreadableError, UsageError
 from photoseek.picture_reader import PictureReader, picture_bytes
+from photoseek.search.confidence import confidences
 from photoseek.search.query import Part, PictureLike, Query, Term, Words, combine
 from photoseek.search.ranking import FILE_ID_PREFIX, PageOptions, Question, fold, photo_of, rank
 from photoseek.search.results import Photo, Results
@@ -35,6 +36,7 @@ class Searcher:
         self._binding = binding
         self._reader = reader
         self._guard = threading.RLock()  # model loading
+        self._banks: dict[int, Embeddings] = {}
 
     # Searching
 
@@ -53,8 +55,11 @@ class Searcher:
         if view is None:
             return Results([], exact=True)
         terms = self._terms(view, query.parts)
-        digest = _digest(query, options, where, ids)
-        return self._page(view, Question(combine(terms), tuple(terms), digest=digest), options, where=where, ids=ids)
+        words = [
+            term for term, part in zip(terms, query.parts, strict=True) if isinstance(part, Words) and part.weight > 0
+        ]
+        question = self._question(view, terms, words, _digest(query, options, where, ids))
+        return self._page(view, question, options, where=where, ids=ids)
 
     def search_many(self, texts: Sequence[str], options: PageOptions) -> list[Results]:
         """`PhotoLibrary.search_many`."""
@@ -64,8 +69,26 @@ class Searcher:
         questions = []
         for text, vector in zip(texts, self._words(view, texts), strict=True):
             term = Term(text, vector)
-            questions.append(Question(combine([term]), (term,), digest=_digest(Query(text), options, None, None)))
+            questions.append(self._question(view, [term], [term], _digest(Query(text), options, None, None)))
         return [self._page(view, question, options) for question in questions]
+
+    def _question(self, view: View, terms: Sequence[Term], words: Sequence[Term], digest: str) -> Question:
+        """The encoded query; `words` are those of its terms that say what a photo should show."""
+        vector = combine(terms)
+        calibrated = self._binding.calibration(view.space) if words else None
+        if calibrated is None:
+            return Question(vector, tuple(terms), digest=digest)
+        calibration, logit_scale = calibrated
+        if view.space.id not in self._banks:
+            self._banks[view.space.id] = self._store.spaces.text_vectors(view.space)
+        wanted, bank = combine(words), self._banks[view.space.id]
+        return Question(
+            vector,
+            tuple(terms),
+            confidence=lambda photos: confidences(calibration, wanted, photos, bank, logit_scale),
+            threshold=calibration.threshold,
+            digest=digest,
+        )
 
     def _page(
         self,

@@ -1,0 +1,84 @@
+"""What a search says beside its matches: likely ones first, nothing where nothing is, and the same in JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_library import write_photos
+
+from photoseek.show import CLOSEST
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def calibrated(tiny_checkpoint: Path, tmp_path: Path, photos: Path, command: Command) -> Path:
+    folder = tmp_path / "calibrated"
+    shutil.copytree(tiny_checkpoint, folder)
+    numbers = {"log_odds_weight": 1.0, "generality_weight": 0.0, "bias": -3.0, "near": 0.99, "threshold": 0.5}
+    (folder / "calibration.json").write_text(json.dumps({"version": 1, **numbers}))
+    write_photos(photos, 8)
+    command("index", photos, "--model", folder)
+    return photos
+
+
+@pytest.fixture
+def on_terminal(monkeypatch: pytest.MonkeyPatch, calibrated: Path) -> Path:
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda _stream: True)
+    return calibrated
+
+
+def test_on_a_terminal_the_list_ends_with_what_is_likely(command: Command, on_terminal: Path) -> None:
+    lines = command("search", "red").lines
+    likely = [match for match in command("search", "red", "--json").matches if match["confidence"] >= 0.5]
+    assert 0 < len(likely) < 8
+    assert len(lines) == 1 + len(likely) + 1
+    assert lines[-1] == f'{8 - len(likely)} more below; "--all" shows them.'
+    assert len(command("search", "red", "--all").lines) == 1 + 8
+
+
+def test_nothing_that_looks_like_it_is_said_and_the_closest_are_shown(command: Command, on_terminal: Path) -> None:
+    lines = command("search", "a submarine", "--without", "blue").lines
+    assert lines[0] == 'Nothing looks like "a submarine" without "blue"; closest:'
+    assert len(lines) == 1 + 1 + CLOSEST + 1
+    assert len(command("search", "a submarine", "--all").lines) == 1 + 8
+
+
+def test_scripts_get_every_match_and_the_verdict_beside_them(command: Command, calibrated: Path) -> None:
+    answer = json.loads(command("search", "a submarine", "--json").out)
+    assert (answer["verdict"], answer["threshold"], answer["total_above"], len(answer["matches"])) == (
+        "nothing",
+        0.5,
+        0,
+        8,
+    )
+    ended = command("search", "a submarine", "--paths")
+    assert len(ended.lines) == 8
+    assert ended.err == 'Nothing looks like "a submarine"; closest:\n'
+    assert command("search", "a submarine", "--json", "--min-confidence", "0.5").matches == []
+
+
+def test_a_page_goes_on_from_the_json_of_the_one_before(command: Command, calibrated: Path) -> None:
+    whole = [match["id"] for match in command("search", "red", "--json").matches]
+    first = json.loads(command("search", "red", "--json", "--limit", 5).out)
+    second = json.loads(command("search", "red", "--json", "--limit", 5, "--after", first["next"]).out)
+    assert [match["id"] for match in first["matches"] + second["matches"]] == whole
+    assert second["next"] is None
+    refused = command("search", "blue", "--after", first["next"])
+    assert refused.code == 2
+    assert "another search" in refused.err
+
+
+def test_weights_belong_to_the_parts_in_their_order(command: Command, calibrated: Path) -> None:
+    found = command("search", "red", "--query", "blue", "--weight", 0.1, "--weight", 2, "--json").matches
+    assert Path(found[0]["path"]).name == "02.png"
+    assert set(found[0]["why"]) == {"red", "blue"}
+    refused = command("search", "red", "--like", calibrated / "00.png", "--weight", 1)
+    assert refused.code == 2
+    assert "1 weights were given for 2 parts" in refused.err
