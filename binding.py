@@ -126,22 +126,32 @@ class ModelBinding:
         return self._vision[space.checkpoint_digest]
 
     def long_run_vision(self, space: Space, pictures: Sequence[Picture], seconds: float) -> VisionTower:
-        """The vision tower for a run that takes long: in half precision, where a trial shows that nothing is lost.
+        """The vision tower for a run that takes long, after finding out how this machine embeds fastest.
 
-        The trial is made once for a model and a processor, and remembered.
+        That is tried once for a model and a machine, and remembered.
+
+        Args:
+            pictures: some of the run's.
+            seconds: what embedding will take with the tower of `vision`.
         """
-        from photoseek.aimv2 import remembered_trial, run_trial
+        from photoseek.aimv2 import prepare_long_run
 
-        options, checkpoint = self._options, self.checkpoint(space)
-        if (options.device, options.precision, options.engine) == (AUTO, AUTO, AUTO):
-            if remembered_trial(checkpoint) is None:
-                run_trial(checkpoint, pictures, threads=options.threads)
-            self._vision[space.checkpoint_digest] = self._probed_vision(space)
+        options = self._options
+        if prepare_long_run(
+            self.checkpoint(space),
+            pictures,
+            seconds,
+            device=options.device,
+            precision=options.precision,
+            engine=options.engine,
+            threads=options.threads,
+        ):
+            self._vision[space.checkpoint_digest] = self._probed_vision(space, long_run=True)
         return self.vision(space)
 
-    def _probed_vision(self, space: Space) -> VisionTower:
+    def _probed_vision(self, space: Space, *, long_run: bool = False) -> VisionTower:
         checkpoint = self.checkpoint(space)
-        tower = self._load_vision(checkpoint)
+        tower = self._load_vision(checkpoint, long_run=long_run)
         vectors = tower.encode(probe_pictures(checkpoint.preprocessing))
         cosine = float((vectors * self._spaces().probe(space)).sum(axis=1).min())
         if not cosine >= PROBE_COSINE:
@@ -192,7 +202,7 @@ class ModelBinding:
         self._vision[digest] = vision
         return space
 
-    def _load_vision(self, checkpoint: Checkpoint) -> VisionTower:
+    def _load_vision(self, checkpoint: Checkpoint, *, long_run: bool = False) -> VisionTower:
         from photoseek.aimv2 import load_vision_tower
 
         options = self._options
@@ -202,6 +212,7 @@ class ModelBinding:
             precision=options.precision,
             engine=options.engine,
             threads=options.threads,
+            long_run=long_run,
         )
 
     def _load_text(self, checkpoint: Checkpoint) -> TextTower:

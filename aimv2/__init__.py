@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from photoseek.aimv2.checkpoint import Checkpoint
     from photoseek.aimv2.choice import load_text_tower, load_vision_tower
     from photoseek.aimv2.download import Offer, download_model, offer_download
+    from photoseek.aimv2.long_run import prepare_long_run
     from photoseek.aimv2.models import (
         PUBLISHED,
         PublishedModel,
@@ -51,6 +52,7 @@ _HOMES = {
     "Preprocessing": "preprocessing",
     "Trial": "trial",
     "remembered_trial": "trial",
+    "prepare_long_run": "long_run",
     "run_trial": "trial",
 }
 
@@ -72,6 +74,7 @@ __all__ = [
     "models_folder",
     "offer_download",
     "open_checkpoint",
+    "prepare_long_run",
     "remembered_trial",
     "run_trial",
     "similarity",

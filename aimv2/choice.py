@@ -1,8 +1,9 @@
 """Which engine computes a tower, where, and how precisely.
 
 `auto` means: for pictures, a GPU if torch is installed and sees one, otherwise OpenVINO where it is installed;
-for words, NumPy (nothing to import or compile). Precision is float32 unless
-a trial on this machine has shown that a shorter type is faster and finds the same photos.
+for words, NumPy (nothing to import or compile). Precision is float32 unless a trial on this machine has shown that
+a shorter type is faster and finds the same photos: on a GPU when a tower is first loaded, on a processor in the first
+long run (`long_run`).
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ def load_vision_tower(
     precision: str = "auto",
     engine: str = "auto",
     threads: int | None = None,
+    long_run: bool = False,
 ) -> EngineVisionTower:
     """Load the vision tower and its projection; the text tower's tensors are not read.
 
     Args:
-        device: "auto" or "cpu", or what torch calls an accelerator ("cuda", "cuda:1", "mps").
+        device: "auto" or "cpu", or what torch calls an accelerator: "cuda" for all GPUs, "cuda:1" for one, "mps".
         precision: "auto", "float32", "bfloat16" or "float16".
         engine: "auto", "openvino", "numpy" or "torch".
         threads: how many the engine may use; None leaves it to the engine.
+        long_run: the tower may take a minute to compile, where `prepare_long_run` found that this pays.
     Raises:
         CheckpointError: the checkpoint has no vision tower, or its weights cannot be read.
         MissingExtraError: the engine's package is not installed.
@@ -55,7 +58,7 @@ def load_vision_tower(
         chosen = remembered_precision(checkpoint) if precision == "auto" else precision
         computed = OpenVinoVision(checkpoint, checkpoint.vision, precision=chosen, threads=threads)
     elif name == "torch":
-        computed = _torch_vision(checkpoint, checkpoint.vision, device, precision, threads)
+        computed = _torch_vision(checkpoint, checkpoint.vision, device, precision, threads, long_run)
     else:
         from photoseek.aimv2.numpy_engine import NumpyVision
 
@@ -64,14 +67,15 @@ def load_vision_tower(
 
 
 def _torch_vision(
-    checkpoint: Checkpoint, sizes: VisionSizes, device: str, precision: str, threads: int | None
+    checkpoint: Checkpoint, sizes: VisionSizes, device: str, precision: str, threads: int | None, long_run: bool
 ) -> VisionEngine:
     from photoseek.aimv2.torch_device import cuda_devices
 
     if devices := cuda_devices(device):
-        from photoseek.aimv2.gpu_engine import GpuVision
+        from photoseek.aimv2.gpu_trial import load_gpu_vision
 
-        return GpuVision(checkpoint, sizes, devices, precision=precision)
+        name = "cuda" if device == "auto" else device
+        return load_gpu_vision(checkpoint, devices, device_name=name, precision=precision, long_run=long_run)
     from photoseek.aimv2.torch_engine import TorchVision
 
     return TorchVision(checkpoint, sizes, device=device, precision=precision, threads=threads)

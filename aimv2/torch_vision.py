@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -85,7 +86,9 @@ class TorchVisionModel:
         if mode == EAGER:
             return
         try:
-            embed_step, block_step, pool_step = (torch.compile(step, mode=mode, dynamic=False) for step in STEPS)
+            embed_step, block_step, pool_step = (
+                torch.compile(own_copy(step), mode=mode, dynamic=False) for step in STEPS
+            )
         except Exception as error:  # it refuses whole systems and versions of Python, with errors of many kinds
             _warn_of_no_compiler(error)
             return
@@ -228,7 +231,7 @@ def pool(
     return (pooled if projection is None else F.linear(pooled, projection)).float()
 
 
-STEPS: Steps = (embed, block, pool)
+STEPS = (embed, block, pool)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -257,6 +260,13 @@ def attention_kernel(device: torch.device, precision: str, sizes: VisionSizes) -
     if cuda.can_use_flash_attention(asked):
         return "flash"
     return "efficient" if cuda.can_use_efficient_attention(asked) else "math"
+
+
+def own_copy(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function with code of its own: torch keeps at most eight compiled versions of one piece of code, too few
+    for many GPUs."""
+    assert isinstance(step, FunctionType)
+    return FunctionType(step.__code__.replace(), step.__globals__, step.__name__)
 
 
 def _warn_of_no_compiler(error: Exception) -> None:

@@ -8,23 +8,17 @@ one, towers load in float32.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from photoseek.aimv2.checkpoint import Checkpoint
 from photoseek.aimv2.choice import is_installed, load_text_tower, load_vision_tower
-from photoseek.aimv2.models import models_folder
-from photoseek.contracts import Embeddings, Picture
+from photoseek.aimv2.remembered import key_of, remember, remembered
+from photoseek.contracts import Embeddings, Picture, VisionTower
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +91,7 @@ def run_trial(checkpoint: Checkpoint, pictures: Sequence[Picture] = (), *, threa
         trial = Trial("float32", "the processor has no hardware for bfloat16")
     else:
         trial = _measure(checkpoint, pictures, threads)
-    _remember(key, trial)
+    remember(key, asdict(trial))
     log.info("%s: %s (%s)", checkpoint.name, trial.precision, trial.reason)
     return trial
 
@@ -106,9 +100,10 @@ def remembered_trial(checkpoint: Checkpoint) -> Trial | None:
     """The trial of this checkpoint on this machine, or None; imports OpenVINO if it is installed."""
     if not is_installed("openvino"):
         return None
+    entry = remembered(_processor(checkpoint)[1])
     try:
-        return Trial(**_read()[_processor(checkpoint)[1]])
-    except (KeyError, TypeError):
+        return Trial(**entry) if entry else None
+    except TypeError:  # of another version, or damaged
         return None
 
 
@@ -171,6 +166,13 @@ def _measure(checkpoint: Checkpoint, pictures: Sequence[Picture], threads: int |
         load_vision_tower(checkpoint, engine="openvino", precision=precision, threads=threads)
         for precision in ("float32", "bfloat16")
     )
+    return compare_towers(checkpoint, exact_tower, short_tower, pictures)
+
+
+def compare_towers(
+    checkpoint: Checkpoint, exact_tower: VisionTower, short_tower: VisionTower, pictures: Sequence[Picture]
+) -> Trial:
+    """Embed pictures with a tower of each precision, for about `FLOAT32_SECONDS`, and judge."""
     chosen = list(pictures[:PICTURES_MAX])
     chosen += synthetic_pictures(checkpoint, PICTURES_MAX - len(chosen))
     first, rest = chosen[:PICTURES_MIN], chosen[PICTURES_MIN:]
@@ -185,7 +187,7 @@ def _measure(checkpoint: Checkpoint, pictures: Sequence[Picture], threads: int |
     return judge(exact, short, probes, exact_s / short_s)
 
 
-def _timed(tower: Any, pictures: list[Picture]) -> tuple[Embeddings, float]:
+def _timed(tower: VisionTower, pictures: list[Picture]) -> tuple[Embeddings, float]:
     started = time.perf_counter()
     vectors = tower.encode(pictures)
     return vectors, time.perf_counter() - started
@@ -199,30 +201,4 @@ def _processor(checkpoint: Checkpoint) -> tuple[list[str], str]:
     core = openvino.Core()
     capabilities = [str(each) for each in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
     parts = [checkpoint.digest, openvino.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), *capabilities]
-    return capabilities, hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
-
-
-def _file() -> Path:
-    return models_folder() / "trials.json"
-
-
-def _read() -> dict[str, Any]:
-    """The remembered trials; a file that cannot be read is as none, since trials can be run again."""
-    try:
-        content = json.loads(_file().read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _remember(key: str, trial: Trial) -> None:
-    """Write the file as a whole; where that fails (read-only, full), the trial just serves this process."""
-    content = _read() | {key: asdict(trial)}
-    try:
-        _file().parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix="trials.", suffix=".tmp", dir=_file().parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=2)
-        Path(name).replace(_file())
-    except OSError as error:
-        log.warning("the trial is not remembered: %s: %s", _file(), error.strerror)
+    return capabilities, key_of(*parts)

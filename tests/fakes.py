@@ -125,7 +125,7 @@ def install_fakes(replace: Callable[[Any, str, Any], None] = setattr) -> None:
     words just as well.
     """
 
-    def vision(_binding: ModelBinding, checkpoint: Any) -> ColourVision:
+    def vision(_binding: ModelBinding, checkpoint: Any, *, long_run: bool = False) -> ColourVision:
         return ColourVision(turned=os.path.basename(checkpoint.folder).startswith("turned"))
 
     def text(_binding: ModelBinding, checkpoint: Any) -> ColourText:
