@@ -33,8 +33,13 @@ IVF_FILE = "ivf.faiss"
 MANIFEST_FILE = "manifest.json"
 
 CHUNK_ROWS = 8192
-TRAINING_ROWS_PER_LIST = 64
+LISTS_PER_ROOT = 8
+"""nlist over the square root of the rows. Measured with words on 1,000,000 vectors, for recall@10 0.99: 4 scans 5.6% of
+the rows, 8 scans 2.6%, 16 scans 1.2%, but then comparing with the centroids costs more than the rows that are saved."""
+TRAINING_ROWS_PER_LIST = 40
 """FAISS wants at least 39; more costs time and gains little for float vectors."""
+TRAINING_ROUNDS = 6
+"""Of k-means; later ones move little."""
 RETRAIN_GROWTH = 4
 """Lists are trained anew when a generation holds this many times the rows they were trained for."""
 
@@ -323,9 +328,9 @@ def check_sizes(folder: Path) -> None:
 
 
 def train_ivf(flat: faiss.IndexScalarQuantizer) -> faiss.IndexIVFScalarQuantizer:
-    """Empty inverted lists, about 4 sqrt(n) of them, trained on a sample of the rows; 8-bit codes."""
+    """Empty inverted lists, about 8 sqrt(n) of them, trained on a sample of the rows; 8-bit codes."""
     rows = flat_rows(flat)
-    nlist = max(1, min(round(4 * math.sqrt(len(rows))), len(rows) // 39))
+    nlist = max(1, min(round(LISTS_PER_ROOT * math.sqrt(len(rows))), len(rows) // 39))
     sample = np.random.default_rng(0).permutation(len(rows))[: nlist * TRAINING_ROWS_PER_LIST]
     quantizer = faiss.IndexFlatIP(flat.d)
     ivf = faiss.IndexIVFScalarQuantizer(
@@ -333,6 +338,7 @@ def train_ivf(flat: faiss.IndexScalarQuantizer) -> faiss.IndexIVFScalarQuantizer
     )
     ivf.cp.spherical = True
     ivf.cp.seed = 0
+    ivf.cp.niter = TRAINING_ROUNDS
     ivf.cp.min_points_per_centroid = 1  # small libraries with IVF forced on; FAISS would warn on stdout
     ivf.train(rows[np.sort(sample)].astype(np.float32))
     return ivf
