@@ -195,6 +195,7 @@ def ended_badly(report: IndexReport, *, strict: bool) -> None:
     "--min-confidence", type=click.FloatRange(0, 1), metavar="P", help="Only photos at least this likely, 0 to 1."
 )
 @click.option("--all", "show_all", is_flag=True, help="On a terminal: also those that are not likely.")
+@click.option("--collapse", is_flag=True, help="One photo of each moment: of bursts, copies and edits the best.")
 @click.option("--missing", is_flag=True, help="Also photos whose files are gone.")
 @click.option("--exact", is_flag=True, help="Score every photo, also where the index would be faster.")
 @filter_options
@@ -211,6 +212,7 @@ def search(
     order: Order,
     min_confidence: float | None,
     show_all: bool,
+    collapse: bool,
     missing: bool,
     exact: bool,
     as_json: bool,
@@ -242,6 +244,7 @@ def search(
                 after=after,
                 order=order,
                 min_confidence=min_confidence,
+                collapse="similar" if collapse else None,
                 where=condition,
                 include_missing=missing,
                 exact=exact,

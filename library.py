@@ -19,7 +19,7 @@ from photoseek.indexer.report import IndexReport, Progress
 from photoseek.indexing import ModelChange
 from photoseek.picture_reader import PictureReader, picture_bytes
 from photoseek.search.query import WITHOUT_WEIGHT, Example, Part, PictureLike, Query, Words
-from photoseek.search.ranking import FILE_ID_PREFIX, Order, PageOptions
+from photoseek.search.ranking import FILE_ID_PREFIX, Collapse, Order, PageOptions
 from photoseek.search.results import Photo, Results
 from photoseek.searching import Searcher
 from photoseek.status import LibraryStatus, RootStatus, read_status
@@ -220,6 +220,7 @@ class PhotoLibrary:
         after: str | None = None,
         order: Order = "relevance",
         min_confidence: float | None = None,
+        collapse: Collapse | None = None,
         where: Condition | None = None,
         ids: Sequence[str] | None = None,
         include_missing: bool = False,
@@ -239,6 +240,8 @@ class PhotoLibrary:
             order: `relevance`, or `newest` first among the photos that reach the least confidence (the model's own
                 threshold, where none is given).
             min_confidence: leave out photos less likely than this to show what the words say, 0 to 1.
+            collapse: `similar` shows one photo of each moment, the best; `Match.similar` names the others (bursts,
+                copies in another size or format, edits).
             where: search only among photos on which this holds (`photoseek.where`); always the true best of them.
             ids: search only among these photos.
             include_missing: also photos whose file the last scan did not find.
@@ -264,6 +267,7 @@ class PhotoLibrary:
             after=after,
             order=order,
             min_confidence=min_confidence,
+            collapse=collapse,
             exact=exact,
             include_missing=include_missing,
         )

@@ -23,6 +23,7 @@ from photoseek.search.confidence import confidences
 from photoseek.search.query import Part, PictureLike, Query, Term, Words, combine
 from photoseek.search.ranking import FILE_ID_PREFIX, PageOptions, Question, fold, photo_of, rank
 from photoseek.search.results import Photo, Results
+from photoseek.search.similar import rule_for
 from photoseek.storage.store import Store, View
 
 _FILE_ID = re.compile(re.escape(FILE_ID_PREFIX) + r"\d{1,18}")
@@ -106,6 +107,7 @@ class Searcher:
             options,
             allowed=view.allowed(file_ids, where, include_missing=options.include_missing),
             online=functools.cache(_is_folder),
+            rule=rule_for(view.space.model),
             undated=view.count_undated() if where is not None and mentions_date(where) else 0,
         )
 
@@ -235,7 +237,7 @@ def _digest(query: Query, options: PageOptions, where: Condition | None, ids: Se
     """Stands for everything that decides the order of an answer, the same in every process."""
     parts = [(_identity(part), part.weight) for part in query.parts]
     asked = (parts, repr(where), sorted(ids) if ids is not None else None)
-    how = (options.order, options.min_confidence, options.exact, options.include_missing)
+    how = (options.order, options.min_confidence, options.collapse, options.exact, options.include_missing)
     return hashlib.sha256(repr((asked, how)).encode(errors="surrogatepass")).hexdigest()[:16]
 
 

@@ -74,6 +74,8 @@ def match_table(photos: Iterable[Photo]) -> str:
         notes = [text for text, holds in (("offline", photo.offline), ("missing", photo.missing)) if holds]
         if len(photo.ids) > 1:
             notes.append(f"{len(photo.ids)} copies")
+        if similar := len(getattr(photo, "similar", ())):
+            notes.append(f"and {similar} similar")
         note = f"  ({', '.join(notes)})" if notes else ""
         place, confidence = getattr(photo, "rank", rank), getattr(photo, "confidence", None)
         likely = f"{confidence:.0%}" if confidence is not None else "-"

@@ -17,11 +17,15 @@ from photoseek.errors import UsageError
 from photoseek.search.cursor import Cursor
 from photoseek.search.query import Term
 from photoseek.search.results import Match, Photo, Results, Verdict, taken_time
+from photoseek.search.similar import UNMEASURED, Rule, Shots, fold_similar
 
 Order: TypeAlias = Literal["relevance", "newest"]
+Collapse: TypeAlias = Literal["similar"]
 
 SPARE = 16
 """Candidates beyond the page, so that a tie across its edge is broken by path and not by chance."""
+COLLAPSE_DEPTH = 512
+"""Where near-duplicates are folded: candidates at least, so that a group does not depend on the page's size."""
 READ_DEPTH = 64
 """The verdict looks at this many of the best candidates, whatever the page."""
 CONFIDENT_DEPTH = 4096
@@ -55,6 +59,7 @@ class PageOptions:
     """`next` of the page before."""
     order: Order = "relevance"
     min_confidence: float | None = None
+    collapse: Collapse | None = None
     exact: bool = False
     """Score every photo, also where inverted lists would serve."""
     include_missing: bool = False
@@ -66,6 +71,8 @@ class PageOptions:
             raise UsageError("give either an offset or the place to go on from")
         if self.order not in ("relevance", "newest"):
             raise UsageError(f"there is no order {self.order!r}", hint='orders are "relevance" and "newest"')
+        if self.collapse not in (None, "similar"):
+            raise UsageError(f"there is no way {self.collapse!r} to collapse an answer", hint='there is "similar"')
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
             raise UsageError(f"a confidence lies between 0 and 1, not at {self.min_confidence}")
 
@@ -77,6 +84,7 @@ def rank(
     *,
     allowed: NDArray[np.int64] | None = None,
     online: Callable[[bytes], bool] = lambda root: True,
+    rule: Rule = UNMEASURED,
     undated: int = 0,
 ) -> Results:
     """One page of the matches for a question.
@@ -84,11 +92,12 @@ def rank(
     Args:
         allowed: ascending embedding ids to search among; all visible ones without it.
         online: can files below this root path be opened now?
+        rule: which photos are one moment, where near-duplicates are folded.
     Raises:
         UsageError: `options.after` is no place to go on from; the newest confident photos were asked for, and
             nothing can be said about confidence.
     """
-    return _Ranking(store, question, options, allowed, online).page(undated)
+    return _Ranking(store, question, options, allowed, online, rule).page(undated)
 
 
 class _Ranking:
@@ -101,9 +110,10 @@ class _Ranking:
         options: PageOptions,
         allowed: NDArray[np.int64] | None,
         online: Callable[[bytes], bool],
+        rule: Rule,
     ) -> None:
         self._store, self._question, self._options = store, question, options
-        self._allowed, self._online = allowed, online
+        self._allowed, self._online, self._rule = allowed, online, rule
         self._before = Cursor.decode(options.after, question.digest) if options.after is not None else None
         self._shown = self._before.shown if self._before is not None else frozenset[int]()
         self._newest = self._before.newest if self._before is not None else store.last_id
@@ -119,14 +129,13 @@ class _Ranking:
     def page(self, undated: int) -> Results:
         """The page that the options ask for."""
         wanted = self._options.offset + self._options.limit
-        candidates = self._candidates(len(self._shown) + wanted)
-        chosen = self._above(candidates) if self._selective else candidates.ids.tolist()
+        candidates, chosen = self._chosen(len(self._shown) + wanted)
         pool = [id for id in chosen if id not in self._shown]
         groups = self._ordered(pool, candidates, wanted)
         ids = list(groups)[self._options.offset : wanted]
         more = len(pool) > len(groups) or len(groups) > wanted
         return Results(
-            self._matches(ids, groups, candidates),
+            self._matches(ids, groups, candidates, chosen),
             exact=candidates.exact,
             undated=undated,
             verdict=self._verdict(candidates),
@@ -135,13 +144,36 @@ class _Ranking:
             count_above=self._count_above,
         )
 
-    def _candidates(self, count: int) -> Candidates:
-        """More than `count` candidates, or all there are; those that the first page could not know are left out."""
+    def _chosen(self, count: int) -> tuple[Candidates, dict[int, list[int]]]:
+        """Candidates, and those that may be shown, best first, each with those that it stands for.
+
+        More than `count` of them, or all there are.
+        """
         depth = max(count + SPARE, CONFIDENT_DEPTH if self._selective else READ_DEPTH)
-        found = self._search(depth, exact=self._options.exact or (self._before is not None and self._before.exact))
-        if not found.exact and len(found.ids) <= count and not self._selective:
-            return self._search(depth, exact=True)  # the probed lists hold no more; the library may
-        return found
+        if self._options.collapse:
+            depth = max(depth, COLLAPSE_DEPTH)
+        exact = self._options.exact or (self._before is not None and self._before.exact)
+        while True:
+            candidates = self._search(depth, exact=exact)
+            ended = len(candidates.ids) < depth
+            ids = self._above(candidates) if self._selective else candidates.ids.tolist()
+            chosen = self._folded(ids) if self._options.collapse else {id: [] for id in ids}
+            if len(chosen) > count or self._selective or (ended and candidates.exact):
+                return candidates, chosen
+            if ended:
+                exact = True  # the probed lists hold no more; the library may
+            else:
+                depth *= 4
+
+    def _folded(self, ids: list[int]) -> dict[int, list[int]]:
+        files = self._files(ids)
+        kept = [id for id in ids if id in files]
+        if not kept:
+            return {}
+        rows = [files[id][0] for id in kept]
+        shots = Shots.of(rows, self._store.vectors(kept), self._store.fingerprints(kept))
+        groups = fold_similar(shots, self._rule)
+        return {kept[group[0]]: [kept[place] for place in group[1:]] for group in groups}
 
     def _search(self, depth: int, *, exact: bool) -> Candidates:
         """The `depth` best of those that were there at the first page, or all of them."""
@@ -170,9 +202,16 @@ class _Ranking:
 
     # What is said about them
 
-    def _matches(self, ids: list[int], groups: dict[int, list[PhotoRow]], candidates: Candidates) -> list[Match]:
+    def _matches(
+        self,
+        ids: list[int],
+        groups: dict[int, list[PhotoRow]],
+        candidates: Candidates,
+        chosen: dict[int, list[int]],
+    ) -> list[Match]:
         if not ids:
             return []
+        others = self._files([other for id in ids for other in chosen[id]]) if self._options.collapse else {}
         vectors = self._store.vectors(ids)
         confident = self._question.confidence(vectors).tolist() if self._question.confidence is not None else None
         terms = self._question.terms
@@ -187,6 +226,7 @@ class _Ranking:
                 confidence=confident[place] if confident is not None else None,
                 why={term.label: cosine for term, cosine in zip(terms, cosines[place], strict=True)},
                 rank=first + place,
+                similar=tuple(photo_id(others[other][0]) for other in chosen[id] if other in others),
             )
             for place, id in enumerate(ids)
         ]

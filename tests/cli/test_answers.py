@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from small_library import write_photos
 
 from photoseek.show import CLOSEST
@@ -82,3 +84,19 @@ def test_weights_belong_to_the_parts_in_their_order(command: Command, calibrated
     refused = command("search", "red", "--like", calibrated / "00.png", "--weight", 1)
     assert refused.code == 2
     assert "1 weights were given for 2 parts" in refused.err
+
+
+def test_copies_in_other_sizes_and_formats_fold_into_one_row(
+    command: Command, photos: Path, tiny_checkpoint: Path
+) -> None:
+    scene = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize((400, 400))
+    scene.save(photos / "shot.jpg", quality=90)
+    scene.resize((200, 200)).save(photos / "small.jpg", quality=70)
+    scene.save(photos / "shot.png")
+    write_photos(photos, 4)
+    command("index", photos, "--model", tiny_checkpoint)
+    plain, folded = command("search", "red", "--json").matches, command("search", "red", "--collapse", "--json").matches
+    assert (len(plain), len(folded)) == (7, 5)
+    (moment,) = [match for match in folded if match["similar"]]
+    assert len(moment["similar"]) == 2
+    assert {match["id"] for match in plain} == {id for match in folded for id in (match["id"], *match["similar"])}

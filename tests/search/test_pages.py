@@ -14,6 +14,7 @@ from photoseek.search.cursor import Cursor
 from photoseek.search.ranking import PageOptions, Question, rank
 
 QUERY = np.array([1, 0], dtype=np.float32)
+MOMENTS = np.random.default_rng(0).integers(1, 2**63, 7, dtype=np.uint64)
 
 
 class Shelf:
@@ -61,6 +62,11 @@ class Shelf:
             for id in embedding_ids
             if id in self.scores
         ]
+
+    def fingerprints(self, embedding_ids: object) -> NDArray[np.uint64]:
+        """Photos whose ids agree in their tens are one moment."""
+        assert isinstance(embedding_ids, list)
+        return np.array([MOMENTS[id // 10 % 7] for id in embedding_ids], dtype=np.uint64)
 
     def vectors(self, embedding_ids: object) -> Embeddings:
         assert isinstance(embedding_ids, list)
@@ -127,6 +133,23 @@ def test_nothing_is_repeated_or_lost_while_photos_come_and_go(
     stayed = set(scores) & set(shelf.scores)
     if after is None:
         assert stayed <= set(paged), "a photo that was there from the start was lost"
+
+
+@given(scores=scores_of_shelves, limit=st.integers(1, 9))
+def test_collapsed_pages_are_the_collapsed_list_and_hold_every_photo_once(scores: dict[int, float], limit: int) -> None:
+    shelf = Shelf(scores)
+    whole = rank(shelf, asked(), PageOptions(limit=1000, collapse="similar"))
+    held = [id for match in whole for id in (match.id, *match.similar)]
+    assert sorted(held) == sorted(f"file-{id}" for id in scores)
+    assert len({int(id.removeprefix("file-")) // 10 % 7 for id in held}) == len(whole)
+    paged, after = [], None
+    for _ in range(200):
+        page = rank(shelf, asked(), PageOptions(limit=limit, after=after, collapse="similar"))
+        paged += list(page)
+        after = page.next
+        if after is None:
+            break
+    assert [(match.id, match.similar) for match in paged] == [(match.id, match.similar) for match in whole]
 
 
 def test_paging_to_the_end_shows_also_what_the_probed_lists_do_not_hold() -> None:
