@@ -13,7 +13,7 @@ import click
 from photoseek import __version__
 from photoseek.errors import PhotoseekError
 from photoseek.filter_options import NAMES as FILTER_NAMES
-from photoseek.filter_options import condition_of, filter_options
+from photoseek.filter_options import condition_of, filter_options, filters_said
 from photoseek.look_options import NAMES as LOOK_NAMES
 from photoseek.look_options import look_options, terminal_for
 from photoseek.question_options import NAMES as QUESTION_NAMES
@@ -221,14 +221,20 @@ def search(
     **others: Any,
 ) -> None:
     """Find photos by words, by example, or both. With filters alone: list what they leave, newest first."""
+    from photoseek.gallery import check_target
     from photoseek.show_matches import Shown, answer_json, listing_json, nothing_line, shown
+    from photoseek.show_page import save_page
+    from photoseek.viewer import open_file
 
     if as_json and (only_paths or null):
         raise click.UsageError("--json and --paths exclude each other")
     looks = {name: others.pop(name) for name in LOOK_NAMES}
     if (looks["preview"] or looks["preview_as"]) and (as_json or only_paths or null):
         raise click.UsageError("--preview excludes --json and --paths")
-    condition = condition_of({name: others.pop(name) for name in FILTER_NAMES})
+    if looks["html"] is not None:
+        check_target(looks["html"], force=looks["force"])
+    filters = {name: others.pop(name) for name in FILTER_NAMES}
+    condition = condition_of(filters)
     asked = {name: others.pop(name) for name in QUESTION_NAMES}
     query = query_of(asked)
     answer: Results | None = None
@@ -253,16 +259,22 @@ def search(
             click.echo(answer_json(answer) if answer is not None else listing_json(found))
         elif only_paths or null:
             print_paths(found, end=b"\0" if null else b"\n")
-        elif found:
+        elif found and (looks["html"] is None or looks["preview"] or looks["preview_as"]):
             cut = sys.stdout.isatty() and not show_all
             show_photos(library, shown(answer, query, cut=cut) if answer is not None else Shown(found), looks)
+        if looks["html"] is not None:
+            nothing = nothing_line(query) if answer is not None and answer.verdict == "nothing" else ""
+            save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing])
+            click.echo(f"Wrote {looks['html']} with {len(found):,} photos.", err=True)
     if not found:
         click.echo("No photos found.", err=True)
     elif answer is not None and answer.verdict == "nothing" and not as_json and not sys.stdout.isatty():
         click.echo(nothing_line(query), err=True)
     if answer is not None and answer.undated:
         click.echo(f"{answer.undated:,} photos without a date were left out.", err=True)
-    if looks["open_first"] and found:
+    if looks["open_first"] and looks["html"] is not None:
+        open_file(looks["html"])
+    elif looks["open_first"] and found:
         open_photo(found[0])
 
 

@@ -28,10 +28,22 @@ _OPTIONS = (
 )
 NAMES = ("taken", "camera", "lens", "rating", "folders", "near", "formats", "min_width")
 
+_SAID = {"folders": "in {}", "near": "near {}", "formats": "format {}", "min_width": "at least {} pixels wide"}
+
 
 def filter_options(command: Callable[..., None]) -> Callable[..., None]:
     """All filter options; they combine, and a photo must satisfy each."""
     return reduce(lambda decorated, option: option(decorated), reversed(_OPTIONS), command)
+
+
+def filters_said(values: dict[str, Any]) -> str:
+    """The filters as a person would read them: `taken 2022..2023 · camera pixel`; empty without any."""
+    said = []
+    for name in NAMES:
+        value = values[name]
+        for one in value if isinstance(value, tuple) else () if value is None else (value,):
+            said.append(_SAID.get(name, f"{name} {{}}").format(one))
+    return " · ".join(said)
 
 
 def condition_of(values: dict[str, Any]) -> Condition | None:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial, reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,9 +21,13 @@ _OPTIONS = (
         type=click.Choice(["kitty", "iterm", "sixel", "blocks"]),
         help="Show them by this protocol, also where there is no terminal.",
     ),
-    click.option("--open", "open_first", is_flag=True, help="Open the first photo in the system's viewer."),
+    click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with the pictures."),
+    click.option("--force", is_flag=True, help="With --html: write over a file that is no page of photoseek's."),
+    click.option(
+        "--open", "open_first", is_flag=True, help="Open the first photo, or the page, in the system's viewer."
+    ),
 )
-NAMES = ("preview", "preview_as", "open_first")
+NAMES = ("preview", "preview_as", "html", "force", "open_first")
 
 
 def look_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CLOSEST = 3
 """Photos shown when none is likely."""
-CERTAINTIES = ((0.8, "very likely"), (0.5, "likely"), (0.2, "perhaps"), (0.0, "unlikely"))
+CERTAINTIES = ((0.8, "very likely"), (0.5, "likely"), (0.1, "perhaps"), (0.0, "unlikely"))
 """Words for how likely a photo shows what was asked for, each from this confidence on."""
 
 
