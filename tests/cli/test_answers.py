@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from small_library import write_photos
 
-from photoseek.show import CLOSEST
+from photoseek.show_matches import CLOSEST
 
 Command = Callable[..., Any]
 
@@ -86,9 +86,7 @@ def test_weights_belong_to_the_parts_in_their_order(command: Command, calibrated
     assert "1 weights were given for 2 parts" in refused.err
 
 
-def test_copies_in_other_sizes_and_formats_fold_into_one_row(
-    command: Command, photos: Path, tiny_checkpoint: Path
-) -> None:
+def test_copies_in_other_sizes_fold_into_one_row(command: Command, photos: Path, tiny_checkpoint: Path) -> None:
     scene = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize((400, 400))
     scene.save(photos / "shot.jpg", quality=90)
     scene.resize((200, 200)).save(photos / "small.jpg", quality=70)
