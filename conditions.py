@@ -69,6 +69,13 @@ class Contains(Condition):
 
 
 @dataclass(frozen=True, slots=True)
+class Words(Condition):
+    """These words stand, whole and in this order, in the file's name or folder, or in what was written in the photo."""
+
+    phrase: str
+
+
+@dataclass(frozen=True, slots=True)
 class Taken(Condition):
     """Taken from the beginning of `first` to the end of `last`, by the camera's clock.
 
@@ -111,8 +118,17 @@ class AddedSince(Condition):
 
 def mentions_date(condition: Condition) -> bool:
     """Does the condition ask when a photo was taken?"""
+    return _mentions(condition, Taken)
+
+
+def mentions_words(condition: Condition) -> bool:
+    """Does the condition ask for exact words?"""
+    return _mentions(condition, Words)
+
+
+def _mentions(condition: Condition, kind: type[Condition]) -> bool:
     if isinstance(condition, And | Or):
-        return mentions_date(condition.left) or mentions_date(condition.right)
+        return _mentions(condition.left, kind) or _mentions(condition.right, kind)
     if isinstance(condition, Not):
-        return mentions_date(condition.condition)
-    return isinstance(condition, Taken)
+        return _mentions(condition.condition, kind)
+    return isinstance(condition, kind)

@@ -123,6 +123,8 @@ class CameraFacts:
     """0 to 5; -1 is a rejected photo."""
     title: str | None = None
     """Title, headline or description from XMP, IPTC or EXIF."""
+    captions: tuple[str, ...] = ()
+    """Those of these texts that are not the title, none twice."""
     keywords: tuple[str, ...] = ()
     """Keywords from XMP (dc:subject) and IPTC, in the file's order, none twice."""
 

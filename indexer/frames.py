@@ -19,10 +19,12 @@ import numpy as np
 
 from photoseek.contracts import CameraFacts, PhotoKnown, PhotoRead, ReadFailure, ReadResult, Trouble
 
-HEADER_BYTES_MAX = 4 << 20
-"""A longer header is no message of ours: 500 keywords of 2,000 characters are the longest content."""
+HEADER_BYTES_MAX = 16 << 20
+"""A longer header is no message of ours: 500 keywords and 21 other texts of 2,000 characters, each at most 12 bytes in
+ASCII JSON, are the longest content."""
 
 _LENGTHS = struct.Struct(">II")
+_LISTS = ("captions", "keywords")
 
 Header = dict[str, Any]
 
@@ -120,7 +122,7 @@ def decode_result(header: Header, payload: bytearray) -> ReadResult:
                     format=header["format"],
                     width=header["width"],
                     height=header["height"],
-                    camera=CameraFacts(**{**camera, "keywords": tuple(camera["keywords"])}),
+                    camera=CameraFacts(**{**camera, **{name: tuple(camera[name]) for name in _LISTS}}),
                     picture=np.frombuffer(payload, dtype=np.uint8).reshape(header["shape"]),
                     picture_digest=bytes.fromhex(header["picture_digest"]),
                     fingerprint=header["fingerprint"],

@@ -2,7 +2,8 @@
 
 Which source wins where several speak: dates as `CameraFacts` says; camera, lens, place and orientation from
 EXIF before XMP, since that is where cameras write; rating, title and keywords from XMP before the others, since
-that is where people's programs write. Unknown stays unknown: nothing is guessed from the file's own date.
+that is where people's programs write. No text that a person wrote is lost: what is not the title is a caption.
+Unknown stays unknown: nothing is guessed from the file's own date.
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ from photoseek.indexer.iptc import IptcFacts, decode_text, read_iptc
 from photoseek.indexer.xmp import XmpProperties, read_xmp
 
 TEXT_CHARACTERS_MAX = 2000
-"""Titles and keywords are cut here; IPTC allows 2,000 for its longest text."""
+"""Titles, captions and keywords are cut here; IPTC allows 2,000 for its longest text."""
 
 KEYWORDS_MAX = 500
 """More keywords than this are not taken from one photo."""
 
+CAPTIONS_MAX = 20
+"""The same for captions; a description in many languages is the longest list seen."""
+
 _DESCRIPTION, _MAKE, _MODEL, _ORIENTATION, _DATE_TIME = 0x010E, 0x010F, 0x0110, 0x0112, 0x0132
-_RATING, _XP_TITLE = 0x4746, 0x9C9B
+_RATING = 0x4746
+# What Windows writes beside the standard's own tags, in UTF-16; keywords with semicolons between them.
+_XP_TITLE, _XP_COMMENT, _XP_KEYWORDS, _XP_SUBJECT = 0x9C9B, 0x9C9C, 0x9C9E, 0x9C9F
 _LENS_MODEL = 0xA434
 _GPS_LATITUDE_REF, _GPS_LATITUDE, _GPS_LONGITUDE_REF, _GPS_LONGITUDE = 1, 2, 3, 4
 
@@ -49,6 +55,7 @@ def camera_facts(blocks: MetadataBlocks) -> CameraFacts:
     iptc = read_iptc(blocks.iptc or b"")
     source, moment = _taken(exif, xmp)
     latitude, longitude = _place(exif.gps, xmp)
+    texts = _distinct(_texts(exif, xmp, iptc))
     return CameraFacts(
         orientation=orientation_of(exif),
         taken_at=moment.local if moment else None,
@@ -60,8 +67,9 @@ def camera_facts(blocks: MetadataBlocks) -> CameraFacts:
         latitude=latitude,
         longitude=longitude,
         rating=_rating(exif, xmp),
-        title=_first(_titles(exif, xmp, iptc)),
-        keywords=_keywords(xmp, iptc),
+        title=texts[0] if texts else None,
+        captions=texts[1 : 1 + CAPTIONS_MAX],
+        keywords=_distinct(_keywords(exif, xmp, iptc))[:KEYWORDS_MAX],
     )
 
 
@@ -141,18 +149,25 @@ def _rating(exif: Exif, xmp: XmpProperties) -> int | None:
     return rating if rating is not None and 0 <= rating <= 5 else None
 
 
-def _titles(exif: Exif, xmp: XmpProperties, iptc: IptcFacts) -> Iterator[str | None]:
-    """Everything that can serve as the photo's title, the best first."""
+def _texts(exif: Exif, xmp: XmpProperties, iptc: IptcFacts) -> Iterator[str | None]:
+    """Everything that a person wrote about the photo; the first that is there serves as its title."""
     for key in ("dc:title", "photoshop:Headline", "dc:description"):
         yield from xmp.get(key, ())
     yield from iptc.titles
-    yield (exif.image.raw(_XP_TITLE) or b"").decode("utf-16-le", "replace")
+    yield _windows_text(exif, _XP_TITLE)
     yield _text(exif.image, _DESCRIPTION)
+    yield _windows_text(exif, _XP_SUBJECT)
+    yield _windows_text(exif, _XP_COMMENT)
 
 
-def _keywords(xmp: XmpProperties, iptc: IptcFacts) -> tuple[str, ...]:
-    cleaned = (_clean(keyword) for keyword in (*xmp.get("dc:subject", ()), *iptc.keywords))
-    return tuple(dict.fromkeys(keyword for keyword in cleaned if keyword))[:KEYWORDS_MAX]
+def _keywords(exif: Exif, xmp: XmpProperties, iptc: IptcFacts) -> Iterator[str]:
+    yield from xmp.get("dc:subject", ())
+    yield from iptc.keywords
+    yield from _windows_text(exif, _XP_KEYWORDS).split(";")
+
+
+def _windows_text(exif: Exif, tag: int) -> str:
+    return (exif.image.raw(tag) or b"").decode("utf-16-le", "replace")
 
 
 def _text(directory: Directory, tag: int) -> str | None:
@@ -163,6 +178,11 @@ def _text(directory: Directory, tag: int) -> str | None:
 def _first(texts: Iterable[str | None]) -> str | None:
     """The first text that is more than blanks, cleaned."""
     return next((cleaned for text in texts if text and (cleaned := _clean(text))), None)
+
+
+def _distinct(texts: Iterable[str | None]) -> tuple[str, ...]:
+    """The texts that are more than blanks, cleaned, each once."""
+    return tuple(dict.fromkeys(cleaned for text in texts if text and (cleaned := _clean(text))))
 
 
 def _clean(text: str) -> str:

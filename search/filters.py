@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Literal, TypeAlias
 
-from photoseek.conditions import AddedSince, Compare, Condition, Contains, Near, Shape, Taken, Under
+from photoseek.conditions import AddedSince, Compare, Condition, Contains, Near, Shape, Taken, Under, Words
 from photoseek.errors import UsageError
+from photoseek.search.phrases import has_word
 
 Moment: TypeAlias = str | int | date | datetime
 
@@ -106,6 +107,15 @@ class Where:
     height = _NumberField("height")
     size = _NumberField("size")
     """Bytes."""
+
+    def words(self, phrase: str) -> Condition:
+        """These words stand in the file's name or folder, camera, lens, title, captions or keywords.
+
+        Whole words in this order; case and accents do not matter: `IMG_2041` is found in `img_2041.JPG`.
+        """
+        if not has_word(phrase):
+            raise UsageError(f"where.words({phrase!r}) has no word to look for", hint='as in where.words("IMG_2041")')
+        return Words(phrase)
 
     def format(self, *names: str) -> Condition:
         """One of these formats: `jpeg`, `png`, `webp`, `tiff`, `gif`, `bmp`, `avif`, `heic`."""

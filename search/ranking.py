@@ -296,6 +296,7 @@ def photo_fields(group: Sequence[PhotoRow], online: Callable[[bytes], bool]) -> 
         "orientation": camera.orientation,
         "rating": camera.rating,
         "title": camera.title,
+        "captions": camera.captions,
         "keywords": camera.keywords,
         "offline": not _reachable(first, online),
         "missing": first.missing,

@@ -45,6 +45,8 @@ class Photo:
     orientation: int
     rating: int | None
     title: str | None
+    captions: tuple[str, ...]
+    """Headline, description and comments beside the title."""
     keywords: tuple[str, ...]
     offline: bool
     """Its drive is away: the photo is known, its file cannot be opened now."""

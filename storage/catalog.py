@@ -14,9 +14,10 @@ from sqlalchemy.dialects.sqlite import insert
 
 from photoseek.contracts import Root
 from photoseek.errors import LibraryNotFoundError, LibraryUnreadableError, UnsupportedSchemaError, UsageError
-from photoseek.storage import schema
+from photoseek.storage import schema, words
 from photoseek.storage.database import Database
 from photoseek.storage.masking import refresh_mask, touch_files
+from photoseek.storage.word_texts import root_name
 
 CATALOG_NAME = "catalog.sqlite"
 
@@ -53,8 +54,10 @@ class Catalog:
     Threads may share it. Only the holder of the library's `WriterLock` calls the methods that write.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, version: int = schema.SCHEMA_VERSION) -> None:
         self.database = database
+        self.version = version
+        """Of the schema, as it was when the catalog was opened; older ones lack what came later."""
 
     @classmethod
     def open(cls, folder: Path) -> Catalog:
@@ -87,7 +90,7 @@ class Catalog:
                 f" {schema.SCHEMA_VERSION}",
                 hint="use a newer photoseek",
             )
-        return cls(database)
+        return cls(database, version)
 
     @classmethod
     def create(cls, folder: Path) -> Catalog:
@@ -99,6 +102,7 @@ class Catalog:
         database = Database(folder / CATALOG_NAME, new=True)
         with database.writing() as connection:
             schema.create_all(connection)
+            words.rebuild(connection)
             values = [{"key": "library_id", "value": uuid.uuid4().hex}, {"key": "created_at", "value": utc_now()}]
             connection.execute(insert(schema.settings).on_conflict_do_nothing(), values)
         return cls(database)
@@ -162,7 +166,10 @@ class Catalog:
             taken = connection.scalar(sa.select(schema.roots.c.id).where(schema.roots.c.path == path))
             if taken is not None and taken != root_id:
                 raise UsageError(f"{os.fsdecode(path)} is a root of this library already")
+            old = connection.scalar(sa.select(schema.roots.c.path).where(schema.roots.c.id == root_id))
             connection.execute(sa.update(schema.roots).where(schema.roots.c.id == root_id).values(path=path))
+            if old is not None and root_name(old) != root_name(path):
+                words.refresh_root(connection, root_id)
 
     def remove_root(self, root_id: int) -> None:
         """Drop the root's row; its files must have been forgotten before."""
@@ -279,6 +286,7 @@ class Catalog:
             removed = connection.exec_driver_sql(
                 "DELETE FROM files WHERE id IN (SELECT file_id FROM temp.touched_files)"
             ).rowcount
+            words.refresh_files(connection)
             refresh_mask(connection)
             _prune(connection)
         return removed

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from photoseek.errors import LibraryBusyError, LibraryError, LibraryUnreadableError, StorageFullError
 from photoseek.storage.distance import distance_km
+from photoseek.storage.word_texts import add_text_functions
 
 BUSY_TIMEOUT_S = 30.0
 """How long a statement waits for another process's commit; commits take milliseconds."""
@@ -45,6 +46,7 @@ class Database:
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.create_function("photoseek_km", 4, distance_km, deterministic=True)
+            add_text_functions(connection)
 
         @sa.event.listens_for(self._engine, "begin")
         def begin(connection: sa.Connection) -> None:

@@ -20,7 +20,7 @@ from photoseek.contracts import (
     Trouble,
     WorkItem,
 )
-from photoseek.storage import schema
+from photoseek.storage import schema, words
 from photoseek.storage.catalog import Catalog, below, utc_now
 from photoseek.storage.masking import refresh_mask, touch_contents, touch_files
 from photoseek.storage.spaces import Space
@@ -185,6 +185,7 @@ class Files:
         with self._database.writing() as connection:
             content_ids, touched = self._store_photos(connection, outcomes)
             recorded = self._place(connection, outcomes, content_ids, touched)
+            words.refresh_places(connection, [(o.item.root_id, o.item.folder, o.item.name) for o in outcomes])
             touch_contents(connection, touched)
             refresh_mask(connection)
         return recorded
@@ -304,7 +305,8 @@ class Files:
 
 def _content_values(photo: PhotoRead) -> dict[str, Any]:
     camera = asdict(photo.camera)
-    camera["keywords"] = json.dumps(photo.camera.keywords) if photo.camera.keywords else None
+    for name in ("captions", "keywords"):
+        camera[name] = json.dumps(camera[name]) if camera[name] else None
     return {
         "digest": photo.digest,
         "size": photo.size,

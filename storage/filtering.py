@@ -20,9 +20,10 @@ from photoseek.conditions import (
     Shape,
     Taken,
     Under,
+    Words,
 )
 from photoseek.contracts import Root
-from photoseek.storage import schema
+from photoseek.storage import schema, words
 from photoseek.storage.catalog import below
 
 KM_PER_DEGREE = 111.0
@@ -63,6 +64,8 @@ def compile_condition(condition: Condition, roots: list[Root]) -> sa.ColumnEleme
             return compared
         case Contains(field, text):
             return _TEXTS[field].icontains(text, autoescape=True)
+        case Words(phrase):
+            return schema.files.c.id.in_(words.files_with(phrase))
         case Taken(first, last):
             return _taken(first, last)
         case Shape(shape):

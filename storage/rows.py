@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from photoseek.conditions import Condition
+from photoseek.conditions import Condition, mentions_words
 from photoseek.contracts import CameraFacts, PhotoRow
-from photoseek.storage import schema
+from photoseek.storage import schema, words
 from photoseek.storage.catalog import Catalog, full_path
 from photoseek.storage.filtering import compile_condition
 from photoseek.storage.spaces import Space
@@ -22,7 +22,7 @@ _SELECT = """
     SELECT e.id AS embedding_id, f.id AS file_id, r.path AS root_path, r.kind AS root_kind, r.state AS root_state,
            f.folder, f.name, f.missing, c.size, f.mtime_ns, c.digest, c.format, c.width, c.height, c.orientation,
            c.taken_at, c.taken_source, c.taken_offset_minutes, c.camera_make, c.camera_model, c.lens,
-           c.latitude, c.longitude, c.rating, c.title, c.keywords
+           c.latitude, c.longitude, c.rating, c.title, c.keywords, {captions} AS captions
     FROM embeddings e
     JOIN prepared p ON p.picture_digest = e.picture_digest AND p.preprocessing = :preprocessing
     JOIN contents c ON c.digest = p.content_digest
@@ -72,6 +72,11 @@ class Rows:
         with self._database.reading() as connection:
             return connection.scalar(statement.where(schema.contents.c.taken_at.is_(None))) or 0
 
+    def fields_with(self, phrase: str, file_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """In which fields the words of a phrase stand, by file (`words.FIELDS`); files without it are left out."""
+        with self._database.reading() as connection:
+            return words.fields_with(connection, phrase, file_ids)
+
     def _chosen(self, columns: sa.Select[Any], condition: Condition | None, include_missing: bool) -> sa.Select[Any]:
         """`columns` of the space's embeddings with their visible files on which a condition holds."""
         files, contents, prepared, embeddings = schema.files, schema.contents, schema.prepared, schema.embeddings
@@ -88,10 +93,17 @@ class Rows:
         )
         if not include_missing:
             statement = statement.where(files.c.missing == 0)
-        return statement if condition is None else statement.where(compile_condition(condition, self._catalog.roots()))
+        if condition is None:
+            return statement
+        if mentions_words(condition):
+            with self._database.reading() as connection:
+                words.check_usable(connection)
+        return statement.where(compile_condition(condition, self._catalog.roots()))
 
     def _rows(self, condition: str, keys: list[int]) -> list[PhotoRow]:
-        statement = sa.text(_SELECT + condition).bindparams(sa.bindparam("keys", expanding=True))
+        captions = "c.captions" if self._catalog.version >= 2 else "NULL"
+        select = sa.text(_SELECT.format(captions=captions) + condition)
+        statement = select.bindparams(sa.bindparam("keys", expanding=True))
         rows: list[PhotoRow] = []
         with self._database.reading() as connection:
             for first in range(0, len(keys), ROWS_PER_STATEMENT):
@@ -127,6 +139,7 @@ def _to_row(row: sa.Row[Any]) -> PhotoRow:
             longitude=row.longitude,
             rating=row.rating,
             title=row.title,
+            captions=tuple(json.loads(row.captions)) if row.captions else (),
             keywords=tuple(json.loads(row.keywords)) if row.keywords else (),
         ),
     )

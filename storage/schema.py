@@ -68,6 +68,7 @@ contents = Table(
     Column("rating", Integer),
     Column("title", Text),
     Column("keywords", Text),  # JSON list of strings
+    Column("captions", Text),  # JSON list of strings; since version 2
     Index("contents_size", "size"),
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from photoseek.errors import DamageError
-from photoseek.storage import schema
+from photoseek.storage import schema, words
 from photoseek.storage.catalog import Catalog
 from photoseek.storage.durable import file_digest
 from photoseek.storage.faissfile import flat_rows, open_index
@@ -54,6 +54,7 @@ def verify(catalog: Catalog, library: Path) -> VerifyReport:
     report.litter = generations.litter()
     report.problems += _row_problems(catalog)
     report.problems += _mask_problems(catalog)
+    report.problems += _word_problems(catalog)
     for space in Spaces(catalog).all():
         bad = _bad_vectors(catalog, space, report)
         if bad:
@@ -86,6 +87,10 @@ def repair(catalog: Catalog, library: Path, report: VerifyReport) -> None:
         unreadable = _reread(connection)
         touch_contents(connection, connection.scalars(sa.select(schema.contents.c.id)).all())
         refresh_mask(connection)
+    if any(_word_problems(catalog)):
+        with catalog.database.writing() as connection:
+            words.rebuild(connection)
+        report.repaired.append("the words of the photos were collected again")
     if unreadable:
         report.repaired.append(f"{unreadable} files lost their content row: the next index run reads them again")
     for space in Spaces(catalog).all():
@@ -107,7 +112,8 @@ def _database_problems(catalog: Catalog) -> list[str]:
     with catalog.database.raw() as connection:
         problems = [row[0] for row in connection.execute("PRAGMA integrity_check(20)")]
         foreign = connection.execute("PRAGMA foreign_key_check").fetchmany(20)
-    found = [f"SQLite: {text}" for text in problems if text != "ok"]
+    # Newer SQLites look into `words` too; it can be rebuilt, the rest cannot.
+    found = [f"SQLite: {text}" for text in problems if text != "ok" and "FTS5 table" not in text]
     return found + [
         f"SQLite: a row of {table} names a row of {parent} that is not there" for table, _, parent, _ in foreign
     ]
@@ -145,6 +151,13 @@ def _mask_problems(catalog: Catalog) -> Iterator[str]:
         wrong = connection.exec_driver_sql(statement).scalar_one()
     if wrong:
         yield f"{wrong} vectors are hidden although a photo shows them, or the other way round"
+
+
+def _word_problems(catalog: Catalog) -> list[str]:
+    if catalog.version < 2:
+        return []
+    with catalog.database.writing() as connection:  # FTS5's own check is a statement that may write
+        return list(words.problems(connection))
 
 
 def _bad_vectors(catalog: Catalog, space: Space, report: VerifyReport) -> list[int]:

@@ -21,7 +21,7 @@ from small_library import write_photo, write_photos
 import photoseek
 from photoseek import IndexSettings, PhotoLibrary, errors
 from photoseek.cli import cli
-from photoseek.storage import schema
+from photoseek.storage import schema, words
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -69,10 +69,11 @@ def test_every_table_and_column_is_described():
     described = text_of("docs/on-disk-format.md")
     sections = re.split(r"^\*\*(\w+)\*\*", described, flags=re.MULTILINE)
     by_table = dict(zip(sections[1::2], sections[2::2], strict=True))
-    assert set(by_table) == set(schema.metadata.tables)
-    for name, table in schema.metadata.tables.items():
-        missing = [column.name for column in table.columns if f"`{column.name}`" not in by_table[name]]
-        assert not missing, name
+    columns = {name: [column.name for column in table.columns] for name, table in schema.metadata.tables.items()}
+    columns["words"] = list(words.FIELDS)
+    assert set(by_table) == set(columns)
+    for name, names in columns.items():
+        assert not [column for column in names if f"`{column}`" not in by_table[name]], name
     assert f"{schema.APPLICATION_ID:#010X}".replace("X", "x") in described
 
 
@@ -153,8 +154,8 @@ def test_questions_to_the_catalog_can_be_asked(tmp_path, open_library):
     statements = re.search(r"^```sql\n(.*?)^```$", text_of("docs/on-disk-format.md"), re.DOTALL | re.MULTILINE)[1]
     with closing(sqlite3.connect(tmp_path / "library" / "catalog.sqlite")) as connection:
         rows = [connection.execute(statement).fetchall() for statement in statements.split(";") if statement.strip()]
-    assert [len(found) for found in rows] == [0, 1, 1]
-    assert rows[2][0][1:] == ("active", 1)
+    assert [len(found) for found in rows] == [0, 1, 0, 1]
+    assert rows[3][0][1:] == ("active", 1)
 
 
 def test_a_manifest_and_an_export_hold_what_is_described(tmp_path, open_library):

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from photoseek.errors import LibraryError
+from photoseek.search.filters import where
 from photoseek.storage import migrations, schema
 from photoseek.storage.backup import back_up
 from photoseek.storage.catalog import CATALOG_NAME, Catalog
@@ -79,6 +81,20 @@ def test_nothing_is_lost_and_migrating_twice_changes_nothing(old: Path) -> None:
     for name, rows in before.items():
         width = len(rows[0]) if rows else 0
         assert [row[:width] for row in after[name]] == rows, name  # new columns stand at the end
+
+
+def test_the_photos_of_an_old_library_are_found_by_exact_words(old: Path) -> None:
+    store = Store(old)
+    view = store.view()
+    assert view is not None
+    with pytest.raises(LibraryError, match="quoted words"):
+        view.allowed(None, where.words("summer"), include_missing=False)
+    store.create()
+    found = view.allowed(None, where.words("summer"), include_missing=False)
+    assert found is not None
+    assert found.tolist() == [1, 2]
+    assert [row.camera.captions for row in view.rows([1])] == [()]
+    store.close()
 
 
 def test_a_migration_that_fails_leaves_the_old_version_whole(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:

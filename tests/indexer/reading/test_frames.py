@@ -17,7 +17,13 @@ from photoseek.indexer.frames import FrameError, decode_result, encode_result, r
 
 PICTURE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 CAMERA = CameraFacts(
-    orientation=6, taken_at="2020-01-02T03:04:05", latitude=1.5, rating=-1, title="é🏖", keywords=("a", "b")
+    orientation=6,
+    taken_at="2020-01-02T03:04:05",
+    latitude=1.5,
+    rating=-1,
+    title="é🏖",
+    captions=("ç",),
+    keywords=("a", "b"),
 )
 READ = PhotoRead(bytes(32), 10, 20, "jpeg", 30, 40, CAMERA, PICTURE, bytes(range(32)))
 

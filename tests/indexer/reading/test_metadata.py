@@ -11,7 +11,7 @@ from small_photos import encoded, exif_block, four_colours, xmp_packet
 
 from photoseek.contracts import CameraFacts
 from photoseek.indexer.containers import MetadataBlocks, metadata_blocks
-from photoseek.indexer.metadata import KEYWORDS_MAX, TEXT_CHARACTERS_MAX, camera_facts
+from photoseek.indexer.metadata import CAPTIONS_MAX, KEYWORDS_MAX, TEXT_CHARACTERS_MAX, camera_facts
 
 ORIGINAL, DIGITIZED, DATE_TIME, MAKE, MODEL, ORIENTATION, RATING, LENS = (
     0x9003,
@@ -138,11 +138,25 @@ def test_titles_and_keywords_from_all_three() -> None:
     assert facts(exif_block({0x9C9B: "Grüße\0".encode("utf-16-le")})).title == "Grüße"
 
 
-def test_endless_titles_and_keywords_are_cut() -> None:
+def test_every_text_beside_the_title_is_a_caption_once() -> None:
+    exif = exif_block({0x010E: "Low tide", 0x9C9C: "with aunt Mary\0".encode("utf-16-le")})
+    iptc = dataset(2, 5, b"Beach") + dataset(2, 105, b"The headline") + dataset(2, 120, b"Low  tide")
+    xmp = "<dc:title><rdf:Alt><rdf:li>Beach</rdf:li><rdf:li>Strand</rdf:li></rdf:Alt></dc:title>"
+    found = facts(exif, xmp, iptc)
+    assert (found.title, found.captions) == ("Beach", ("Strand", "The headline", "Low tide", "with aunt Mary"))
+    assert facts(exif_block({0x9C9E: "sea; Düne;sea\0".encode("utf-16-le")})).keywords == ("sea", "Düne")
+    assert facts().captions == ()
+
+
+def test_endless_texts_are_cut() -> None:
     many = "".join(f"<rdf:li>{n}</rdf:li>" for n in range(2 * KEYWORDS_MAX))
-    long = facts(xmp=f"<dc:title>{'a' * 5000}</dc:title><dc:subject><rdf:Bag>{many}</rdf:Bag></dc:subject>")
+    long = facts(
+        xmp=f"<dc:title>{'a' * 5000}</dc:title><dc:subject><rdf:Bag>{many}</rdf:Bag></dc:subject>"
+        f"<dc:description><rdf:Alt>{many}</rdf:Alt></dc:description>"
+    )
     assert len(long.title or "") == TEXT_CHARACTERS_MAX
     assert len(long.keywords) == KEYWORDS_MAX
+    assert len(long.captions) == CAPTIONS_MAX
 
 
 @pytest.mark.parametrize("format_name", ["jpeg", "png", "webp", "tiff"])
