@@ -38,7 +38,7 @@ class Cursor:
         """ASCII, fit for a URL: about two bytes for each photo shown."""
         ids = np.sort(np.fromiter(self.shown, dtype=np.int64, count=len(self.shown)))
         head = json.dumps([_VERSION, self.question, self.newest, int(self.exact), np.diff(ids, prepend=0).tolist()])
-        return base64.urlsafe_b64encode(zlib.compress(head.encode(), 9)).decode().rstrip("=")
+        return base64.urlsafe_b64encode(zlib.compress(head.encode())).decode().rstrip("=")
 
     @classmethod
     def decode(cls, text: str, question: str) -> Cursor:

@@ -26,7 +26,7 @@ SPARE = 16
 """Candidates beyond the page, so that a tie across its edge is broken by path and not by chance."""
 COLLAPSE_DEPTH = 512
 """Where near-duplicates are folded: candidates at least, so that a group does not depend on the page's size."""
-READ_DEPTH = 64
+READ_DEPTH = 32
 """The verdict looks at this many of the best candidates, whatever the page."""
 CONFIDENT_DEPTH = 4096
 """Photos by score among which the confident ones are looked for; beyond, none is expected."""
@@ -131,14 +131,17 @@ class _Ranking:
         wanted = self._options.offset + self._options.limit
         candidates, chosen = self._chosen(len(self._shown) + wanted)
         pool = [id for id in chosen if id not in self._shown]
-        groups = self._ordered(pool, candidates, wanted)
+        scores = dict(zip(candidates.ids.tolist(), candidates.scores.tolist(), strict=True))
+        groups = self._ordered(pool, scores, wanted)
         ids = list(groups)[self._options.offset : wanted]
+        best = candidates.ids[:READ_DEPTH].tolist()
+        confident = self._confident(list({*best, *ids}))
         more = len(pool) > len(groups) or len(groups) > wanted
         return Results(
-            self._matches(ids, groups, candidates, chosen),
+            self._matches(ids, groups, scores, chosen, confident),
             exact=candidates.exact,
             undated=undated,
-            verdict=self._verdict(candidates),
+            verdict=self._verdict(best, confident),
             threshold=self._threshold if self._question.confidence is not None else None,
             next=self._cursor(list(groups)[:wanted], candidates.exact) if more and ids else None,
             count_above=self._count_above,
@@ -156,7 +159,9 @@ class _Ranking:
         while True:
             candidates = self._search(depth, exact=exact)
             ended = len(candidates.ids) < depth
-            ids = self._above(candidates) if self._selective else candidates.ids.tolist()
+            ids = candidates.ids.tolist()
+            if self._selective:
+                ids = self._above(ids)
             chosen = self._folded(ids) if self._options.collapse else {id: [] for id in ids}
             if len(chosen) > count or self._selective or (ended and candidates.exact):
                 return candidates, chosen
@@ -185,9 +190,8 @@ class _Ranking:
                 return Candidates(found.ids[old][:depth], found.scores[old][:depth], found.exact)
             newer = len(old) - int(old.sum())
 
-    def _ordered(self, pool: list[int], candidates: Candidates, wanted: int) -> dict[int, list[PhotoRow]]:
+    def _ordered(self, pool: list[int], scores: dict[int, float], wanted: int) -> dict[int, list[PhotoRow]]:
         """The files of at least the first `wanted` photos of the pool, in the order of the answer."""
-        scores = dict(zip(candidates.ids.tolist(), candidates.scores.tolist(), strict=True))
         if self._options.order == "newest":
             groups = self._files(pool)
             dated = sorted(groups.items(), key=lambda pair: pair[0])
@@ -206,24 +210,22 @@ class _Ranking:
         self,
         ids: list[int],
         groups: dict[int, list[PhotoRow]],
-        candidates: Candidates,
+        scores: dict[int, float],
         chosen: dict[int, list[int]],
+        confident: dict[int, float],
     ) -> list[Match]:
         if not ids:
             return []
         others = self._files([other for id in ids for other in chosen[id]]) if self._options.collapse else {}
-        vectors = self._store.vectors(ids)
-        confident = self._question.confidence(vectors).tolist() if self._question.confidence is not None else None
-        terms = self._question.terms
+        terms, vectors = self._question.terms, self._store.vectors(ids)
         cosines = np.stack([vectors @ term.vector for term in terms], axis=1).tolist() if terms else [[]] * len(ids)
-        scores = dict(zip(candidates.ids.tolist(), candidates.scores.tolist(), strict=True))
         first = len(self._shown) + self._options.offset + 1
         return [
             Match(
                 **photo_fields(groups[id], self._online),
                 # The score is float32; as such it is written, so that a printed one compares equal to a computed one.
                 score=scores[id],
-                confidence=confident[place] if confident is not None else None,
+                confidence=confident.get(id),
                 why={term.label: cosine for term, cosine in zip(terms, cosines[place], strict=True)},
                 rank=first + place,
                 similar=tuple(photo_id(others[other][0]) for other in chosen[id] if other in others),
@@ -231,24 +233,26 @@ class _Ranking:
             for place, id in enumerate(ids)
         ]
 
-    def _above(self, candidates: Candidates) -> list[int]:
-        """Those that reach the threshold, in order."""
-        assert self._question.confidence is not None
-        if not len(candidates.ids):
-            return []
-        confident = self._question.confidence(self._store.vectors(candidates.ids.tolist()))
-        return candidates.ids[confident >= (self._threshold or 0.0)].tolist()  # type: ignore[no-any-return]
+    def _confident(self, ids: list[int]) -> dict[int, float]:
+        """How likely each of them shows what the words say; empty where nothing can be said."""
+        if self._question.confidence is None or not ids:
+            return {}
+        return dict(zip(ids, self._question.confidence(self._store.vectors(ids)).tolist(), strict=True))
 
-    def _verdict(self, candidates: Candidates) -> Verdict:
+    def _above(self, ids: list[int]) -> list[int]:
+        """Those that reach the threshold, in order."""
+        confident, threshold = self._confident(ids), self._threshold or 0.0
+        return [id for id in ids if confident[id] >= threshold]
+
+    def _verdict(self, best: list[int], confident: dict[int, float]) -> Verdict:
         if self._question.confidence is None or self._threshold is None:
             return "uncalibrated"
-        best = Candidates(candidates.ids[:READ_DEPTH], candidates.scores[:READ_DEPTH], candidates.exact)
-        return "found" if self._above(best) else "nothing"
+        return "found" if any(confident[id] >= self._threshold for id in best) else "nothing"
 
     def _count_above(self) -> int | None:
         if self._question.confidence is None or self._threshold is None:
             return None
-        return len(self._above(self._search(CONFIDENT_DEPTH, exact=self._options.exact)))
+        return len(self._above(self._search(CONFIDENT_DEPTH, exact=self._options.exact).ids.tolist()))
 
     def _cursor(self, shown: list[int], exact: bool) -> str:
         return Cursor(self._question.digest, self._newest, self._shown.union(shown), exact).encode()
