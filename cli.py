@@ -21,6 +21,7 @@ from photoseek.question_options import query_of, question_options
 
 if TYPE_CHECKING:
     from photoseek import IndexReport, LibraryStatus, Photo, PhotoLibrary, Results
+    from photoseek.search.groups import DuplicateKind
     from photoseek.search.ranking import Order
     from photoseek.show_matches import Shown
 
@@ -326,6 +327,36 @@ def classify(photo: str, labels: tuple[str, ...], template: str, as_json: bool, 
     with open_library(**engine) as library:
         shares = library.classify(photo, list(labels), template=template)
     click.echo(shares_json(shares) if as_json else "\n".join(shares_lines(shares)))
+
+
+@cli.command()
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["bytes", "pictures", "near"]),
+    help="Only copies of files, other files with the same picture, or photos of one moment (may be repeated).",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N groups, those that save most.")
+@json_option
+@library_option
+def duplicates(kinds: tuple[DuplicateKind, ...], limit: int | None, as_json: bool) -> None:
+    """List files of which one would do, the best of each group first.
+
+    Copies of files, files with the same picture, and photos of one moment: bursts, resized copies, edits, JPEG beside
+    HEIC. Nothing is deleted.
+    """
+    from photoseek.show import IndexView
+    from photoseek.show_groups import duplicates_json, duplicates_lines, duplicates_sum
+
+    with open_library() as library, IndexView() as view:
+        found = library.duplicates(kinds or ("bytes", "pictures", "near"), limit=limit, on_progress=view)
+    if as_json:
+        click.echo(duplicates_json(found))
+        return
+    if found.groups:
+        click.echo("\n".join(duplicates_lines(found)))
+    click.echo(duplicates_sum(found), err=True)
 
 
 @cli.command()

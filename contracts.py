@@ -7,7 +7,7 @@ storage through this file and nothing else, so that either side can be replaced 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
@@ -349,6 +349,45 @@ class PhotoRow:
     width: int
     height: int
     camera: CameraFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Every visible indexed file of a library, one entry a file in each array, ascending by file id."""
+
+    file_ids: NDArray[np.int64]
+    content_ids: NDArray[np.int64]
+    """Equal for files with the same bytes."""
+    embedding_ids: NDArray[np.int64]
+    """Equal for files with the same prepared picture."""
+    sizes: NDArray[np.int64]
+    """Bytes."""
+    pixels: NDArray[np.int64]
+    """Width times height."""
+    heic: NDArray[np.bool_]
+    facts: NDArray[np.int64]
+    """How many of date, camera, lens, place, title and keywords are known."""
+    ratings: NDArray[np.int64]
+    """-1 to 5; 0 where there is none."""
+    mtimes_ns: NDArray[np.int64]
+    online: NDArray[np.bool_]
+    """By the last scan."""
+    taken_at: NDArray[np.datetime64]
+    """Local time in milliseconds; NaT where nobody knows."""
+    cameras: NDArray[np.int64]
+    """A number for each make and model; 0 where it is unknown."""
+    latitudes: NDArray[np.float64]
+    """Degrees, like longitudes; NaN where unknown."""
+    longitudes: NDArray[np.float64]
+    fingerprints: NDArray[np.uint64]
+    """0 where there is none."""
+
+    def __len__(self) -> int:
+        return len(self.file_ids)
+
+    def take(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> Census:
+        """Some of the files."""
+        return Census(*(getattr(self, field.name)[places] for field in fields(self)))
 
 
 class VectorStore(Protocol):

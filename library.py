@@ -14,10 +14,12 @@ from photoseek.binding import EngineOptions, ModelBinding
 from photoseek.conditions import Condition
 from photoseek.contracts import Embeddings, Root
 from photoseek.errors import LibraryNotFoundError, UsageError
+from photoseek.grouping import DUPLICATE_KINDS, find_clusters, find_duplicates
 from photoseek.indexer.pipeline import IndexOptions
 from photoseek.indexer.report import IndexReport, Progress
 from photoseek.indexing import ModelChange
 from photoseek.picture_reader import PictureReader, picture_bytes
+from photoseek.search.groups import Cluster, ClusterKind, DuplicateKind, Duplicates
 from photoseek.search.query import WITHOUT_WEIGHT, Example, Part, PictureLike, Query, Words
 from photoseek.search.ranking import FILE_ID_PREFIX, Collapse, Order, PageOptions
 from photoseek.search.results import Photo, Results
@@ -336,6 +338,35 @@ class PhotoLibrary:
         self._check_usable()
         with indexing.writing_space(self._store, self._binding) as space:
             return import_vectors(self._store.catalog, space, Path(source))
+
+    # Groups
+
+    def duplicates(
+        self,
+        kinds: DuplicateKind | Sequence[DuplicateKind] = DUPLICATE_KINDS,
+        *,
+        limit: int | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Duplicates:
+        """Groups of files of which one would do; nothing is deleted, and files that are missing are left out.
+
+        Args:
+            kinds: `bytes` (copies of a file), `pictures` (other bytes, the same picture), `near` (one moment).
+            limit: at most so many groups, those that save most; the counts are of all.
+            on_progress: called from this thread while all photos are compared.
+        """
+        self._check_usable()
+        return find_duplicates(self._existing(), _as_list(kinds), limit, on_progress)
+
+    def clusters(self, by: ClusterKind, *, limit: int = 50, offset: int = 0) -> list[Cluster]:
+        """A page of groups that together hold every photo once.
+
+        Args:
+            by: `day` (the newest first), `place` (circles of 5 km, most photos first) or `similar` (one moment, the
+                largest first).
+        """
+        self._check_usable()
+        return find_clusters(self._existing(), by, limit, offset)
 
     # Care
 

@@ -90,6 +90,10 @@ def _trouble_lines(word: str, troubles: Sequence[PhotoTrouble], most: int = LIST
     return lines
 
 
+WORDS = {"scan": "Looking", "index": "Indexing", "merge": "Writing the index", "compare": "Comparing"}
+"""By the stage of a `Progress`."""
+
+
 class IndexView:
     """Draws a run's progress on standard error: a bar on a terminal, a line now and then elsewhere."""
 
@@ -107,7 +111,7 @@ class IndexView:
         self._close_bar()
 
     def __call__(self, progress: Progress) -> None:
-        word = {"scan": "Looking", "index": "Indexing", "merge": "Writing the index"}[progress.stage]
+        word = WORDS[progress.stage]
         if sys.stderr.isatty():
             self._draw(word, progress.done, progress.total, unit=" photos")
         elif time.monotonic() >= self._next_line:
@@ -175,7 +179,7 @@ def status_lines(status: LibraryStatus) -> list[str]:
     recall = f", recall@10 {index.recall_at_10:.3f}" if index.recall_at_10 is not None else ""
     delta = f", {index.delta:,} newer ones" if index.delta and index.kind != "none" else ""
     lines = [
-        f"Library   {one_line(status.path)} ({_bytes(status.bytes)})",
+        f"Library   {one_line(status.path)} ({size_text(status.bytes)})",
         f"Model     {status.model or 'none yet'}"
         + (f", {status.dim} numbers a photo" if status.dim else "")
         + ("" if status.words or status.model is None else ", no text tower: search by example only"),
@@ -193,7 +197,8 @@ def status_lines(status: LibraryStatus) -> list[str]:
     return lines
 
 
-def _bytes(size: int) -> str:
+def size_text(size: int) -> str:
+    """An amount of bytes for a person."""
     amount = float(size)
     for unit in ("bytes", "KB", "MB", "GB"):
         if amount < 1000 or unit == "GB":
@@ -247,7 +252,7 @@ def offer_lines(offer: Offer) -> list[str]:
     return [
         offer.licence.rstrip(),
         "",
-        f"{offer.name}, {_bytes(offer.total_bytes)} in {len(offer.files)} files, commit {offer.revision}",
+        f"{offer.name}, {size_text(offer.total_bytes)} in {len(offer.files)} files, commit {offer.revision}",
     ]
 
 

@@ -58,7 +58,7 @@ class Progress:
     """Where a run stands; handed to `on_progress` a few times a second at most."""
 
     stage: str
-    """`scan` (done: files found), `index` (done of total files to read) or `merge`."""
+    """`scan` (done: files found), `index` (done of total files to read), `merge`, or `compare` (for duplicates)."""
     done: int
     total: int | None = None
     failed: int = 0

@@ -11,7 +11,7 @@ seconds need no fingerprint: there the cosine decides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +22,9 @@ from photoseek.contracts import Embeddings, PhotoRow
 
 MOMENT_S = 10.0
 """Photos of one camera are one moment only when they were taken at most so many seconds apart."""
+
+MOMENT_SHOTS = 300
+"""More photos of one moment no camera takes; thousands of scans may share one date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,17 @@ def one_camera_at_once(left: Shots, right: Shots) -> NDArray[np.bool_]:
     close = np.abs(left.taken_s - right.taken_s) <= MOMENT_S  # NaN compares false
     same = (left.cameras == right.cameras) | (left.cameras == 0) | (right.cameras == 0)
     return np.asarray(close & same)
+
+
+def moment_pairs(taken_s: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Pairs of places whose dates are at most `MOMENT_S` apart, each with at most `MOMENT_SHOTS` after it."""
+    dated = np.flatnonzero(~np.isnan(taken_s))
+    ordered = dated[np.argsort(taken_s[dated], kind="stable")]
+    for step in range(1, min(MOMENT_SHOTS, len(ordered))):
+        close = np.flatnonzero(taken_s[ordered[step:]] - taken_s[ordered[:-step]] <= MOMENT_S)
+        if not len(close):
+            return
+        yield ordered[close], ordered[close + step]
 
 
 def differing_bits(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.int64]:

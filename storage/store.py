@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoseek.conditions import Condition
-from photoseek.contracts import Candidates, Embeddings, PhotoRow
+from photoseek.contracts import Candidates, Census, Embeddings, PhotoRow
 from photoseek.errors import LibraryNotFoundError
 from photoseek.storage.catalog import Catalog
+from photoseek.storage.census import read_census
 from photoseek.storage.files import Files
 from photoseek.storage.fingerprints import Fingerprints
 from photoseek.storage.generations import Generations
@@ -75,6 +76,10 @@ class Store:
 
     def rows(self, space: Space) -> Rows:
         return Rows(self.catalog, space)
+
+    def census(self, space: Space) -> Census:
+        """Every visible indexed file, as columns."""
+        return read_census(self.catalog, space)
 
     def view(self) -> View | None:
         """The newest consistent view for searching; None while nothing was ever indexed."""
