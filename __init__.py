@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from photoseek.indexer.report import IndexReport, Progress
     from photoseek.library import PhotoLibrary
     from photoseek.search.filters import where
+    from photoseek.search.groups import Cluster, DuplicateGroup, Duplicates
     from photoseek.search.query import Query
     from photoseek.search.results import Match, Photo, Results
     from photoseek.status import LibraryStatus
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Cluster": "search.groups",
+    "DuplicateGroup": "search.groups",
+    "Duplicates": "search.groups",
     "IndexReport": "indexer.report",
     "IndexSettings": "storage.generations",
     "LibraryStatus": "status",
@@ -44,6 +48,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "Cluster",
+    "DuplicateGroup",
+    "Duplicates",
     "IndexReport",
     "IndexSettings",
     "LibraryStatus",
