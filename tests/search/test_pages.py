@@ -124,7 +124,7 @@ def test_nothing_is_repeated_or_lost_while_photos_come_and_go(
         for comes, number, score in (left.pop() for _ in range(min(3, len(left)))):
             if comes:
                 shelf.scores[1000 + len(shelf.scores) + number] = score
-            else:
+            elif shelf.scores:
                 shelf.scores.pop(sorted(shelf.scores)[number % len(shelf.scores)], None)
         if not shelf.scores:
             break
