@@ -189,8 +189,8 @@ class _Whole:
         """What a person sees of a group's files, in its order; near photos with all files that show them."""
         groups = self._rows(places)
         if kind == "near":
-            ids = self.census.embedding_ids[places].tolist()
-            return tuple(photo_of(groups[id], self.online) for id in ids if id in groups)
+            known = places[[id in groups for id in self.census.embedding_ids[places].tolist()]]
+            return tuple(self._photo(groups, place) for place in known.tolist())
         rows = {row.file_id: row for group in groups.values() for row in group}
         chosen = [rows[id] for id in self.census.file_ids[places].tolist() if id in rows]
         if kind == "bytes":
@@ -209,7 +209,7 @@ class _Whole:
         embedding_ids = self.census.embedding_ids[places].tolist()
         taken = self.census.taken_at[places]
         dated = np.sort(taken[~np.isnat(taken)])
-        cover = photo_of(groups[embedding_ids[0]], self.online)
+        cover = self._photo(groups, int(places[0]))
         earliest = np.argsort(taken, kind="stable")  # NaT comes last
         return Cluster(
             by=by,
@@ -220,6 +220,12 @@ class _Whole:
             last=dated[-1].item() if len(dated) else None,
             ids=tuple(photo_id(groups[embedding_ids[place]][0]) for place in earliest.tolist()),
         )
+
+    def _photo(self, groups: dict[int, list[PhotoRow]], place: int) -> Photo:
+        """The photo with all its files, the file at this place first."""
+        file_id = self.census.file_ids[place]
+        group = groups[int(self.census.embedding_ids[place])]
+        return photo_of(sorted(group, key=lambda row: row.file_id != file_id), self.online)
 
     def _rows(self, places: Places) -> dict[int, list[PhotoRow]]:
         """The visible files of each photo, by embedding; a commit may have hidden some since the census."""

@@ -106,6 +106,17 @@ def test_the_largest_picture_is_the_best(photos: Path, library: PhotoLibrary) ->
     assert group.saveable_bytes == (photos / "small.jpg").stat().st_size
 
 
+def test_a_near_photo_is_stood_for_by_the_best_of_its_files(photos: Path, library: PhotoLibrary) -> None:
+    write(photos / "a.jpg", scene(1), quality=95)
+    write(photos / "b.jpg", scene(1), quality=95, exif=exif("2024:06:01 12:00:00", camera="X100"))
+    write(photos / "small.jpg", scene(1).resize((160, 120)))
+    library.index(photos)
+    (group,) = library.duplicates("near").groups
+    assert names(group) == ["b.jpg", "small.jpg"]
+    assert [path.name for path in group.photos[0].paths] == ["b.jpg", "a.jpg"]
+    assert library.clusters("similar")[0].cover == group.photos[0]
+
+
 def test_a_burst_is_one_moment_by_its_dates(photos: Path, library: PhotoLibrary, builtin_name: None) -> None:
     """The scene moves so much that fingerprints say nothing; the colours stay."""
     whole = scene(3, width=640, height=480)
