@@ -23,6 +23,8 @@ from photoseek.contracts import Embeddings, PhotoRow
 MOMENT_S = 10.0
 """Photos of one camera are one moment only when they were taken at most so many seconds apart."""
 
+TILE = 128
+"""Photos that are compared with as many others by one matrix product."""
 MOMENT_SHOTS = 300
 """More photos of one moment no camera takes; thousands of scans may share one date."""
 
@@ -115,10 +117,25 @@ def near(left: Shots, right: Shots, rule: Rule) -> NDArray[np.bool_]:
     cosines = cosines / (np.linalg.norm(left.vectors, axis=1) * np.linalg.norm(right.vectors, axis=1))
     known = (left.fingerprints != 0) & (right.fingerprints != 0)
     bits = differing_bits(left.fingerprints, right.fingerprints)
-    found = np.zeros(len(cosines), dtype=bool)
+    return _holds(rule, cosines, bits, known, one_camera_at_once(left, right))
+
+
+def _holds(
+    rule: Rule,
+    cosines: NDArray[np.float32],
+    bits: NDArray[np.int64],
+    known: NDArray[np.bool_],
+    moment: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """The rule on pairs in arrays of any one shape.
+
+    Args:
+        known: do both have a fingerprint?
+        moment: `one_camera_at_once`.
+    """
+    found = np.zeros(cosines.shape, dtype=bool)
     for least_cosine, most_bits in rule.steps:
         found |= known & (bits <= most_bits) & (cosines >= least_cosine)
-    moment = one_camera_at_once(left, right)
     if rule.moment_cosine is not None:
         found |= moment & (cosines >= rule.moment_cosine)
     if rule.moment_bits is not None:
@@ -162,12 +179,41 @@ def fold_similar(shots: Shots, rule: Rule) -> list[list[int]]:
     """
     groups: list[list[int]] = []
     bests = np.empty(len(shots), dtype=np.int64)
-    for place in range(len(shots)):
-        found = near(shots.take(np.array([place])), shots.take(bests[: len(groups)]), rule) if groups else np.zeros(0)
-        joined = np.flatnonzero(found)
-        if len(joined):
-            groups[joined[0]].append(place)
-        else:
-            bests[len(groups)] = place
-            groups.append([place])
+    padded = _padded(shots)
+    for first in range(0, len(shots), TILE):
+        tiles = [_tile(padded, first, other, rule) for other in range(0, first + TILE, TILE)]
+        compared = np.concatenate(tiles, axis=1)  # (TILE, first + TILE)
+        for place in range(first, min(first + TILE, len(shots))):
+            joined = np.flatnonzero(compared[place - first, bests[: len(groups)]])
+            if len(joined):
+                groups[joined[0]].append(place)
+            else:
+                bests[len(groups)] = place
+                groups.append([place])
     return groups
+
+
+def _padded(shots: Shots) -> Shots:
+    """With as many photos near nothing at the end as fill the last tile, and vectors of unit length."""
+    missing = -len(shots) % TILE
+    return Shots(
+        np.pad(shots.vectors / np.linalg.norm(shots.vectors, axis=1, keepdims=True), ((0, missing), (0, 0))),
+        np.pad(shots.fingerprints, (0, missing)),
+        np.pad(shots.taken_s, (0, missing), constant_values=np.nan),
+        np.pad(shots.cameras, (0, missing)),
+    )
+
+
+def _tile(shots: Shots, first: int, other: int, rule: Rule) -> NDArray[np.bool_]:
+    """Which of the `TILE` photos from `first` on are near which of those from `other` on, (TILE, TILE).
+
+    Matrix products round by their shape: with tiles of one size, a longer list compares as a shorter one does.
+    """
+    rows, columns = slice(first, first + TILE), slice(other, other + TILE)
+    left = Shots(shots.vectors[rows], *(one[rows, None] for one in (shots.fingerprints, shots.taken_s, shots.cameras)))
+    right = Shots(
+        shots.vectors[columns], *(one[None, columns] for one in (shots.fingerprints, shots.taken_s, shots.cameras))
+    )
+    known = (left.fingerprints != 0) & (right.fingerprints != 0)
+    bits = differing_bits(left.fingerprints, right.fingerprints)
+    return _holds(rule, left.vectors @ right.vectors.T, bits, known, one_camera_at_once(left, right))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from photoseek.search.similar import (
     MEASURED,
     MOMENT_S,
+    TILE,
     UNMEASURED,
     Shots,
     differing_bits,
@@ -125,6 +126,24 @@ def test_every_photo_is_in_one_group_with_a_best_that_it_is_near_to(photos: Shot
     for number, first in enumerate(bests):
         earlier = photos.take(np.array(bests[:number], dtype=np.int64))
         assert not near(photos.take(np.array([first])), earlier, RULE).any(), "it should have joined an earlier one"
+
+
+def test_folding_hundreds_is_folding_one_after_the_other() -> None:
+    """More than one tile: the same as comparing each photo with every best before it."""
+    rng = np.random.default_rng(0)
+    count = 2 * TILE + 50
+    photos = shots(
+        rng.uniform(0, 360, count).tolist(),
+        rng.choice([0, 1, 0xFF, 0xFFFFFF, 0xFFFFFF << 30], count).tolist(),
+        rng.uniform(0, 2000, count).tolist(),
+    )
+    expected: list[list[int]] = []
+    for place in range(count):
+        bests = photos.take(np.array([group[0] for group in expected], dtype=np.int64))
+        joined = np.flatnonzero(near(photos.take(np.array([place])), bests, RULE))
+        expected[joined[0]].append(place) if len(joined) else expected.append([place])
+    assert fold_similar(photos, RULE) == expected
+    assert len(expected) > 5
 
 
 @given(some_shots(), st.integers(0, 25))
