@@ -210,10 +210,10 @@ def _tile(shots: Shots, first: int, other: int, rule: Rule) -> NDArray[np.bool_]
     Matrix products round by their shape: with tiles of one size, a longer list compares as a shorter one does.
     """
     rows, columns = slice(first, first + TILE), slice(other, other + TILE)
-    left = Shots(shots.vectors[rows], *(one[rows, None] for one in (shots.fingerprints, shots.taken_s, shots.cameras)))
-    right = Shots(
-        shots.vectors[columns], *(one[None, columns] for one in (shots.fingerprints, shots.taken_s, shots.cameras))
+    left = Shots(
+        shots.vectors[rows], shots.fingerprints[rows, None], shots.taken_s[rows, None], shots.cameras[rows, None]
     )
+    right = Shots(shots.vectors[columns], shots.fingerprints[columns], shots.taken_s[columns], shots.cameras[columns])
     known = (left.fingerprints != 0) & (right.fingerprints != 0)
     bits = differing_bits(left.fingerprints, right.fingerprints)
     return _holds(rule, left.vectors @ right.vectors.T, bits, known, one_camera_at_once(left, right))
