@@ -68,6 +68,19 @@ class ModelBinding:
             return default_checkpoint()
         return open_checkpoint(self._model)
 
+    def check_options(self) -> None:
+        """Refuse an engine that is unknown or not installed, also where nothing will be embedded.
+
+        Raises:
+            UsageError: an unknown name, or options that exclude each other.
+            MissingExtraError: the engine's package is not installed.
+        """
+        options = self._options
+        if (options.device, options.precision, options.engine) != (AUTO, AUTO, AUTO):
+            from photoseek.aimv2.choice import choose_engine
+
+            choose_engine(options.engine, options.device, options.precision, for_text=False)
+
     def check_request(self, space: Space) -> None:
         """Refuse a library that holds vectors of another model than the one asked for.
 

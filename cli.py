@@ -52,8 +52,28 @@ class FriendlyGroup(click.Group):
             ctx.exit(130)
 
 
+def verbose_option(command: Callable[..., None]) -> Callable[..., None]:
+    """`-v`, which may stand before or after the command's name."""
+
+    def tell(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        import logging
+
+        logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+        if value:
+            logging.getLogger("photoseek").setLevel(logging.INFO)
+
+    return click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=tell,
+        help="Tell on standard error what is going on.",
+    )(command)
+
+
 def library_option(command: Callable[..., None]) -> Callable[..., None]:
-    """`--library`, which may stand before or after the command's name."""
+    """`--library`, which may stand before or after the command's name, as `-v` may."""
 
     def remember(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
         if value is not None:
@@ -65,7 +85,7 @@ def library_option(command: Callable[..., None]) -> Callable[..., None]:
         expose_value=False,
         callback=remember,
         help="The library's folder (or PHOTOSEEK_LIBRARY; default: your user data).",
-    )(command)
+    )(verbose_option(command))
 
 
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -96,20 +116,14 @@ def open_library(**options: Any) -> PhotoLibrary:
 
 @click.group(cls=FriendlyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="photoseek")
-@click.option("-v", "--verbose", is_flag=True, help="Tell on standard error what is going on.")
 @library_option
-def cli(verbose: bool) -> None:
+def cli() -> None:
     """Find your photos by words, on your own machine.
 
     \b
       photoseek index ~/Pictures
       photoseek search "a red car"
     """
-    import logging
-
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr
-    )
 
 
 @cli.command()
@@ -460,6 +474,7 @@ def models() -> None:
 
 
 @models.command("list")
+@verbose_option
 def models_list() -> None:
     """List the models on this machine and those that can be downloaded."""
     from photoseek.show import model_lines
@@ -470,6 +485,7 @@ def models_list() -> None:
 @models.command("download")
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Accept the model's licence without being asked.")
+@verbose_option
 def models_download(name: str, yes: bool) -> None:
     """Download a model: the only command that uses the network."""
     from photoseek.aimv2.download import download_model, offer_download

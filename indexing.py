@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import os
 import tempfile
@@ -88,16 +89,17 @@ def index_folders(
     cancel: threading.Event | None = None,
 ) -> IndexReport:
     """`PhotoLibrary.index`."""
-    roots = store.catalog.roots() if store.exists else []
-    check_paths(paths, roots)
+    check_paths(paths, store.catalog.roots() if store.exists else [])
     if options.dry_run:
         return _dry_run(store, paths, options, on_progress, cancel)
     with writing_space(store, binding) as space:
         if settings is not None:
             settings.save(store.catalog)
-        targets = _targets(store, paths)
+        roots = store.catalog.roots()
+        targets = _targets(roots, paths, store.catalog.add_root)
         run = _index_run(store, binding, space, options, workers, on_progress, cancel)
-        changes = run.scan(targets, _own_folders(store))
+        run.report.roots_within = _roots_within(roots, targets)
+        changes = run.scan(targets, _own_folders(store, targets))
         lists = [change.work for change in changes]
         try:
             run.read(lists, [outcome for change in changes for outcome in change.obstacles])
@@ -239,34 +241,50 @@ def _finish(store: Store, space: Space, report: IndexReport, on_progress: OnProg
     store.generations.merge_if_due(space, IndexSettings.load(store.catalog), finishing=True)
 
 
-def _targets(store: Store, paths: Sequence[bytes] | None) -> list[tuple[Root, bytes]]:
+def _targets(
+    known: Sequence[Root], paths: Sequence[bytes] | None, add_root: Callable[[bytes], Root]
+) -> list[tuple[Root, bytes]]:
     """(root, sub-folder) for each path; a path inside a root is that root's sub-folder, any other a new root.
 
-    Nothing comes twice, also when a path lies in another one.
+    Roots that lie in a path are looked at, too: each is walked as itself. Nothing comes twice, also when a path lies
+    in another one.
     """
-    roots = [root for root in store.catalog.roots() if root.kind == "folder"]
+    roots = [root for root in known if root.kind == "folder"]
     if paths is None:
         return [(root, b"") for root in roots]
     targets: list[tuple[Root, bytes]] = []
     for path in sorted(set(paths)):  # a folder comes before what lies in it
-        above = [root for root in roots if path == root.path or path.startswith(root.path.rstrip(b"/") + b"/")]
+        above = [root for root in roots if _lies_in(path, root.path)]
         if above:
             root = max(above, key=lambda root: len(root.path))
             under = path[len(root.path) :].strip(b"/")
-            if not any(
-                other == root and (not part or (under + b"/").startswith(part + b"/")) for other, part in targets
-            ):
-                targets.append((root, under))
         else:
-            root = store.catalog.add_root(path)
+            root, under = add_root(path), b""
             roots.append(root)
-            targets.append((root, b""))
+        inner = [(inner, b"") for inner in roots if inner != root and _lies_in(inner.path, path)]
+        for target in [(root, under), *inner]:
+            if not any(other == target[0] and _lies_in(target[1], part) for other, part in targets):
+                targets.append(target)
     return targets
 
 
-def _own_folders(store: Store) -> list[bytes]:
+def _lies_in(path: bytes, folder: bytes) -> bool:
+    """Is it this folder, or below? The empty folder holds everything."""
+    return not folder or (path + b"/").startswith(folder.rstrip(b"/") + b"/")
+
+
+def _roots_within(known: Sequence[Root], targets: Sequence[tuple[Root, bytes]]) -> list[Path]:
+    """Roots of old in which a new one would have found its photos."""
+    old = {root.path for root in known if root.kind == "folder"}
+    new = {root.path for root, _under in targets} - old
+    return [Path(os.fsdecode(path)) for path in sorted(old) if any(_lies_in(path, folder) for folder in new)]
+
+
+def _own_folders(store: Store, targets: Sequence[tuple[Root, bytes]]) -> list[bytes]:
     """Folders that no walk enters from above: the roots, each walked as itself, and the library."""
-    return [os.fsencode(store.folder), *(root.path for root in store.catalog.roots() if root.kind == "folder")]
+    known = store.catalog.roots() if store.exists else []
+    roots = [*known, *(root for root, _under in targets)]
+    return [os.fsencode(store.folder), *(root.path for root in roots if root.kind == "folder")]
 
 
 def _dry_run(
@@ -276,28 +294,39 @@ def _dry_run(
     on_progress: OnProgress,
     cancel: threading.Event | None,
 ) -> IndexReport:
-    """Compare only, on a copy of the catalog, so that not even a new root is written."""
+    """Compare only. New roots get numbers that the catalog does not know, so that they have no files in it."""
+    numbers = itertools.count(-1, -1)
+    roots = store.catalog.roots() if store.exists else []
+    targets = _targets(roots, paths, lambda path: Root(next(numbers), path, "folder", True, None))
+    with _catalog_to_read(store) as readable:
+        run = IndexRun(
+            readable.files(readable.spaces.active() or Space(0, "", "", "", 0, False, "active")),
+            open_reader=_never,
+            towers=TowerSource(_never),
+            options=options,
+            on_progress=on_progress,
+            cancel=cancel,
+        )
+        run.report.roots_within = _roots_within(roots, targets)
+        changes = run.scan(targets, _own_folders(store, targets))
+        run.read([change.work for change in changes], [])
+        return run.report
+
+
+@contextmanager
+def _catalog_to_read(store: Store) -> Iterator[Store]:
+    """The library itself; where there is none, an empty one that goes again."""
+    if store.exists:
+        yield store
+        return
     with tempfile.TemporaryDirectory(prefix="photoseek-") as folder:
-        copy = Store(Path(folder) / "library")
-        copy.folder.mkdir()
+        empty = Store(Path(folder) / "library")
+        empty.folder.mkdir()
         try:
-            if store.exists:
-                store.catalog.backup(copy.folder)
-            copy.create()
-            space = copy.spaces.active() or Space(0, "", "", "", 0, False, "active")
-            run = IndexRun(
-                copy.files(space),
-                open_reader=_never,
-                towers=TowerSource(_never),
-                options=options,
-                on_progress=on_progress,
-                cancel=cancel,
-            )
-            changes = run.scan(_targets(copy, paths), [*_own_folders(copy), os.fsencode(store.folder)])
-            run.read([change.work for change in changes], [])
-            return run.report
+            empty.create()
+            yield empty
         finally:
-            copy.close()
+            empty.close()
 
 
 def _never() -> NoReturn:

@@ -94,10 +94,12 @@ class PhotoLibrary:
         Raises:
             LibraryError: what lies there is no library, or is made by a newer photoseek.
             ModelMismatchError: the library was made with another model.
+            UsageError, MissingExtraError: the engine is unknown, not installed, or cannot do what is asked.
         """
         folder = Path(path).expanduser() if path is not None else default_library_path()
         library = cls(Path(os.path.abspath(folder)), model, EngineOptions(device, precision, engine, threads))
         try:
+            library._binding.check_options()
             if library._store.exists and (space := library._active()) is not None:
                 library._binding.check_request(space)
         except LibraryNotFoundError:

@@ -77,6 +77,9 @@ def report_lines(report: IndexReport, *, dry_run: bool) -> list[str]:
     for path in report.offline:
         lines.append(f"Offline: {one_line(path)} cannot be reached or is empty; its photos stay in the library.")
         lines.append('  If they are really gone: "photoseek forget PATH", or "photoseek roots remove PATH".')
+    lines += [
+        f"{one_line(path)} stays a folder of its own; the new one covers the rest." for path in report.roots_within
+    ]
     lines += _trouble_lines("Folder not readable", report.unreadable_folders)
     lines += _trouble_lines("Failed", report.failures)
     lines += _trouble_lines("Skipped", report.skips)

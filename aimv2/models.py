@@ -75,7 +75,10 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
             f"the checkpoint {source} is not on this machine",
             hint=f'get it with "photoseek models download {source}"',
         )
-    raise CheckpointError(f"there is no checkpoint folder {folder}")
+    raise CheckpointError(
+        f"there is no model {source}, nor a checkpoint folder of that name",
+        hint='"photoseek models list" shows the models that there are',
+    )
 
 
 def default_checkpoint() -> Checkpoint:

@@ -43,6 +43,8 @@ class IndexReport:
     skips: list[PhotoTrouble] = field(default_factory=list)
     offline: list[Path] = field(default_factory=list)
     """Roots (or the sub-folder asked for) that could not be reached or look unmounted; nothing in them changed."""
+    roots_within: list[Path] = field(default_factory=list)
+    """Roots of old that lie in a new one: they stay roots of their own, and the new one covers the rest."""
     unreadable_folders: list[PhotoTrouble] = field(default_factory=list)
     to_read: int = 0
     """With `dry_run`: how many files would be read."""

@@ -59,7 +59,7 @@ def test_a_name_that_was_not_downloaded_says_how_to_get_it(models):
 
 
 def test_a_folder_that_is_not_there_is_named(models):
-    with pytest.raises(CheckpointError, match="no checkpoint folder"):
+    with pytest.raises(CheckpointError, match="there is no model"):
         open_checkpoint("/nowhere/at/all")
 
 

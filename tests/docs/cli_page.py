@@ -12,8 +12,8 @@ WIDTH = 100
 INTRODUCTION = """\
 # Command line
 
-The help text of every command, as the program prints it (written by `tests/docs/cli_page.py`). `-v` stands before a
-command's name, `--library` before or after it. [Exit codes](errors.md).
+The help text of every command, as the program prints it (written by `tests/docs/cli_page.py`). `-v` and
+`--library` may stand before or after a command's name. [Exit codes](errors.md).
 """
 
 

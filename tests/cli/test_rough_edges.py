@@ -1,0 +1,127 @@
+"""Small things that a user of the command line runs into once, and should not run into again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_library import write_photo, write_photos
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def quiet_afterwards() -> Iterator[None]:
+    """`-v` sets the level of photoseek's loggers, which outlives a command run in this process."""
+    logger = logging.getLogger("photoseek")
+    before = logger.level
+    logger.setLevel(logging.NOTSET)
+    yield
+    logger.setLevel(before)
+
+
+@pytest.mark.parametrize("place", ["before", "after", "both"])
+def test_verbose_stands_before_or_after_the_commands_name(
+    command: Command,
+    photos: Path,
+    tiny_checkpoint: Path,
+    place: str,
+    quiet_afterwards: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    before, after = ["-v"] * (place != "after"), ["-v"] * (place != "before")
+    assert command(*before, "index", photos, "--model", tiny_checkpoint, *after).code == 0
+    assert "broken.jpg" in caplog.text
+
+
+def test_without_verbose_nothing_is_told(
+    command: Command, photos: Path, tiny_checkpoint: Path, quiet_afterwards: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    assert command("index", photos, "--model", tiny_checkpoint).code == 0
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("arguments", [["index"], ["search", "red"], ["index", "--dry-run"]], ids=" ".join)
+@pytest.mark.parametrize("wrong", [["--engine", "steam"], ["--engine", "numpy", "--device", "cuda"]], ids=" ".join)
+def test_a_wrong_engine_is_refused_also_when_nothing_is_to_be_embedded(
+    command: Command, photos: Path, tiny_checkpoint: Path, arguments: list[str], wrong: list[str]
+) -> None:
+    write_photo(photos / "red.png", "red")
+    assert command("index", photos, "--model", tiny_checkpoint).code == 0
+    assert command("search", "red").code == 0
+    answer = command(*arguments, *wrong)
+    assert (answer.code, answer.out) == (2, "")
+    assert wrong[1] in answer.err
+
+
+def test_an_unknown_model_comes_with_a_hint(command: Command, photos: Path, tiny_checkpoint: Path) -> None:
+    write_photo(photos / "red.png", "red")
+    assert command("index", photos, "--model", tiny_checkpoint).code == 0
+    for arguments in (["models", "use", "nosuch"], ["index", "--model", "nosuch"]):
+        answer = command(*arguments)
+        assert (answer.code, answer.out) == (1, "")
+        assert "there is no model nosuch" in answer.err
+        assert "models list" in answer.err
+
+
+def roots(command: Command) -> list[str]:
+    return [root["path"] for root in json.loads(command("roots", "list", "--json").out)]
+
+
+def test_a_folder_around_a_known_one_covers_the_rest_and_says_so(
+    command: Command, photos: Path, tiny_checkpoint: Path
+) -> None:
+    write_photos(photos / "inner", 3)
+    command("index", photos / "inner", "--model", tiny_checkpoint)
+    write_photos(photos / "beside", 2, first_seed=20)
+    write_photo(photos / "inner" / "new.png", "red", seed=9)
+    told = f"{photos / 'inner'} stays a folder of its own; the new one covers the rest."
+    dry = command("index", photos, "--dry-run")
+    assert dry.lines[0] == "Would read 3 new or changed files; 3 are unchanged."
+    assert told in dry.lines
+    answer = command("index", photos)
+    assert answer.lines == ["6 photos seen: 3 indexed, 3 unchanged.", told]
+    assert roots(command) == [str(photos), str(photos / "inner")]
+    assert len(command("search", "red", "--paths").lines) == 6
+    again = command("index", photos)
+    assert again.lines == ["6 photos seen: 0 indexed, 6 unchanged."], "what lies within is looked at every time"
+    (photos / "inner" / "new.png").unlink()
+    assert "1 now missing" in command("index", photos).out
+
+
+def test_folders_within_each_other_are_looked_at_once(command: Command, photos: Path, tiny_checkpoint: Path) -> None:
+    write_photos(photos / "a" / "b" / "c", 2)
+    write_photos(photos / "a", 1, first_seed=30)
+    command("index", photos / "a" / "b", "--model", tiny_checkpoint)
+    for order in (["a/b/c", "a", "a/b"], ["a", "a/b/c"], ["a/b", ""]):
+        (report,) = command("index", *(photos / path for path in order), "--json").objects
+        assert (report["indexed"] + report["unchanged"], report["missing"]) == (3, 0), order
+
+
+def test_a_dry_run_copies_nothing(
+    command: Command, photos: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photos(photos, 3)
+    command("index", photos, "--model", tiny_checkpoint)
+    write_photo(photos / "new.png", "red", seed=50)
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("a dry run of a library needs no folder of its own")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "library").rglob("*")}
+    answer = command("index", photos, photos.parent, "--dry-run")
+    assert answer.lines[0] == "Would read 1 new or changed files; 3 are unchanged."
+    assert roots(command) == [str(photos)], "not even a new root is kept"
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "library").rglob("*")}
+    written = {path.name for path in after if after[path] != before.get(path)}
+    assert written <= {"catalog.sqlite-shm", "catalog.sqlite-wal", "queries.sqlite", "library"}, "SQLite's own files"
+    assert os.path.exists(photos / "new.png")
