@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from photoseek.contracts import DecodeJob, ReadFailure, ReadResult, Trouble
 from photoseek.errors import PhotoseekError
@@ -21,6 +21,8 @@ START_TIMEOUT_S = 60.0
 """Time for Python to start and import numpy and Pillow: a fifth of a second, on a cold slow disk a lot more."""
 
 _ANSWER_BYTES_MAX = 1 << 28  # a prepared picture; even of a native-resolution tower it has a few MiB
+
+_PIPE_BYTES = 1 << 18  # a picture of 224 x 224 has 150,528; pipes hold 65,536 otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def _start(python: str) -> subprocess.Popen[bytes]:
     flags = 0
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-    return subprocess.Popen(  # noqa: S603  (the interpreter is this one, or the app's choice)
+    process = subprocess.Popen(  # noqa: S603  (the interpreter is this one, or the app's choice)
         [python, "-P", "-m", "photoseek.indexer.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -166,6 +168,18 @@ def _start(python: str) -> subprocess.Popen[bytes]:
         start_new_session=True,  # Ctrl-C is for the library, which then ends its workers
         creationflags=flags,
     )
+    _widen(process.stdout)
+    return process
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Let a pipe hold a whole prepared picture, where the system can and allows it: the worker goes on at once, and
+    the library reads in one piece instead of three."""
+    if sys.platform == "linux" and pipe is not None:
+        import fcntl
+
+        with suppress(OSError):  # a user's pipes may hold so much and no more
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _start_error(setup: WorkerSetup, detail: str) -> PhotoseekError:

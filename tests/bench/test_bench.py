@@ -100,3 +100,15 @@ def test_index_cpu_computes_what_the_plain_loop_computes(tiny_checkpoint: Path, 
     figures = {row["what"]: row["value"] for row in rows}
     assert figures["lowest cosine between the two"] > 0.99
     assert figures["index, photos/s"] > 0
+
+
+@pytest.mark.slow
+def test_index_gpu_runs_whole_without_a_gpu(tiny_checkpoint: Path, tmp_path: Path):
+    pytest.importorskip("transformers")
+    sizes = ["--photos", 300, "--loop-photos", 8, "--size", 160, 120, "--peak-side", 64, "--trial-seconds", 0]
+    rows = bench("index_gpu.py", tmp_path, "--checkpoint", tiny_checkpoint, "--device", "cpu", *sizes)
+    figures = {row["what"]: row["value"] for row in rows}
+    assert figures["lowest cosine to float32"] > 0.999
+    assert figures["lowest cosine to the plain loop"] > 0.99
+    assert figures["index, photos/s, steady"] > 0
+    assert figures["trial chose"].startswith("eager, batch")
