@@ -28,8 +28,9 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -300,14 +301,14 @@ def index(source: str, paths: list[Path], options: argparse.Namespace) -> Indexe
     return indexed
 
 
-class long_runs:  # noqa: N801 - used as a statement
+@contextmanager
+def long_runs() -> Iterator[None]:
     """Every run counts as a long one, for which compiling pays."""
-
-    def __enter__(self) -> None:
-        self._seconds, embedding.LONG_RUN_SECONDS = embedding.LONG_RUN_SECONDS, 0.0
-
-    def __exit__(self, *_error: object) -> None:
-        embedding.LONG_RUN_SECONDS = self._seconds
+    seconds, embedding.LONG_RUN_SECONDS = embedding.LONG_RUN_SECONDS, 0.0
+    try:
+        yield
+    finally:
+        embedding.LONG_RUN_SECONDS = seconds
 
 
 def digest_of(path: Path) -> str:
