@@ -33,7 +33,7 @@ def _examine(library: Path | None) -> Iterator[Finding]:
     yield Finding("photoseek", __version__)
     yield Finding("python", f"{platform.python_version()} on {platform.platform()}")
     yield Finding("processor", f"{os.cpu_count()} cores, {_instructions()}")
-    for package in ("numpy", "pillow", "pi-heif", "sqlalchemy", "tokenizers"):
+    for package in ("numpy", "pillow", "pi-heif", "sqlalchemy"):
         yield Finding(package, _version(package) or "missing", None if _version(package) else "reinstall photoseek")
     yield _faiss()
     yield _engine("openvino", 'install "photoseek[cpu]": it indexes several times faster on a CPU')

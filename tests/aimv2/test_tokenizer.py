@@ -1,4 +1,4 @@
-"""Our tokenizer against transformers' CLIPTokenizer, on any text."""
+"""Our tokenizer against transformers' CLIPTokenizer, and what it refuses; tests/aimv2/test_tokens.py has any text."""
 
 from __future__ import annotations
 
@@ -108,6 +108,8 @@ def test_settings_stored_in_the_file_do_not_leak_in(tmp_path):
         {"tokenizer.json": None, "merges.txt": None, "vocab.json": None},
         {"tokenizer.json": None, "vocab.json": '{"a": 0}'},
         {"tokenizer.json": None, "merges.txt": "#version: 0.2\nthis is no merge"},
+        {"tokenizer.json": None, "merges.txt": b"\xff\xfe"},
+        {"tokenizer.json": None, "vocab.json": '{"<|startoftext|>": 0, "<|endoftext|>": "1"}'},
     ],
 )
 def test_a_tokenizer_that_cannot_work_is_refused(tmp_path, files):
@@ -115,7 +117,7 @@ def test_a_tokenizer_that_cannot_work_is_refused(tmp_path, files):
     for name, content in files.items():
         (folder / name).unlink()
         if content is not None:
-            (folder / name).write_text(content)
+            (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CheckpointError, match="tokenizer"):
         Tokenizer(folder, **SPECIAL)
 
@@ -124,3 +126,58 @@ def test_a_tokenizer_with_another_end_token_is_refused(tmp_path):
     folder = make_checkpoint(tmp_path, vision=False)
     with pytest.raises(CheckpointError, match="does not end a text with token 7"):
         Tokenizer(folder, context=77, end_token=7)
+
+
+def changed(content, path, value):
+    """`content` with the value at `path` (keys and positions, parted by dots) set, or removed by `del`."""
+    *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
+    node = content
+    for key in parents:
+        node = node[key]
+    if value is del_:
+        del node[last]
+    else:
+        node[last] = value
+    return content
+
+
+del_ = object()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("model.type", "WordPiece", "its model has type 'WordPiece'"),
+        ("model.dropout", 0.1, "its model has dropout 0.1"),
+        ("model.byte_fallback", True, "its model has byte_fallback True"),
+        ("model.unk_token", "<unk>", "its vocabulary lacks <unk>"),
+        ("model.merges", ["a b c"], "its merges are no pairs of tokens"),
+        ("model.merges", 7, "malformed"),
+        ("model.vocab", {"a": -1}, "no table of token ids"),
+        ("model", del_, "malformed"),
+        ("normalizer.normalizers.0.type", "NFKC", "its normalizer has type 'NFKC'"),
+        ("normalizer.normalizers.1.content", "_", "its replacing normalizer has content '_'"),
+        ("pre_tokenizer", None, "it has no pre-tokenizer that photoseek knows"),
+        ("pre_tokenizer.type", "Whitespace", "its pre-tokenizer has type 'Whitespace'"),
+        ("pre_tokenizer.pretokenizers.0.pattern.Regex", r"\w+|a", r"words are split by '\\\\w\+'"),
+        ("pre_tokenizer.pretokenizers.1.add_prefix_space", True, "its second pre-tokenizer has add_prefix_space True"),
+        ("post_processor.type", "BertProcessing", "its post-processor has type 'BertProcessing'"),
+        ("added_tokens.0.lstrip", True, "its added token has lstrip True"),
+    ],
+)
+def test_a_tokenizer_of_another_kind_is_refused_by_name(tmp_path, path, value, message):
+    folder = make_checkpoint(tmp_path, vision=False)
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps(changed(json.loads(file.read_text()), path, value)))
+    with pytest.raises(CheckpointError, match=message) as refused:
+        Tokenizer(folder, **SPECIAL)
+    assert str(file) in str(refused.value)
+
+
+def test_a_merge_that_leaves_the_vocabulary_is_named_when_a_text_needs_it(tmp_path):
+    folder = make_checkpoint(tmp_path, vision=False)
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps(changed(json.loads(file.read_text()), "model.merges", ["q q</w>"])))
+    tokenizer = Tokenizer(folder, **SPECIAL)
+    with pytest.raises(CheckpointError, match="merges make 'qq</w>', not in its vocabulary"):
+        tokenizer.encode(["qq"])
