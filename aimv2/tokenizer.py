@@ -2,7 +2,7 @@
 
 A text is normalised (Unicode NFC, white space collapsed, lower case), split into words, encoded word by word
 (`bpe`), and framed by the start and end tokens. A text that is too long for the tower keeps its end token, since
-the tower pools there. Why not the `tokenizers` library: docs/decisions/0014.
+the tower pools there. Why not the `tokenizers` library: docs/decisions/0015.
 """
 
 from __future__ import annotations
