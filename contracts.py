@@ -406,6 +406,10 @@ class VectorStore(Protocol):
 
     def vectors(self, embedding_ids: Sequence[int]) -> Embeddings: ...
 
+    def by_date(self, embedding_ids: Sequence[int]) -> list[int]:
+        """The same embeddings by date taken, the newest first; undated ones last, by id."""
+        ...
+
     def fingerprints(self, embedding_ids: Sequence[int]) -> NDArray[np.uint64]:
         """Fingerprints of the embeddings' pictures, shape (n,); 0 where there is none."""
         ...

@@ -19,6 +19,7 @@ from photoseek.conditions import Condition, mentions_date
 from photoseek.contracts import Embeddings, Picture, Preprocessing
 from photoseek.errors import PhotoUnreadableError, UsageError
 from photoseek.picture_reader import PictureReader, picture_bytes
+from photoseek.search.asked import Asked
 from photoseek.search.confidence import confidences
 from photoseek.search.query import Part, PictureLike, Query, Term, Words, combine
 from photoseek.search.ranking import FILE_ID_PREFIX, PageOptions, Question, fold, photo_of, rank
@@ -50,35 +51,40 @@ class Searcher:
         ids: Sequence[str] | None = None,
     ) -> Results:
         """`PhotoLibrary.search`."""
-        if not any(part.weight > 0 for part in query.parts):
-            raise UsageError("nothing to search for", hint='give words, as in "a red car", or an example picture')
+        asked = _asked(query)
         view = self._store.view()
         if view is None:
             return Results([], exact=True)
-        terms = self._terms(view, query.parts)
-        words = [
-            term for term, part in zip(terms, query.parts, strict=True) if isinstance(part, Words) and part.weight > 0
-        ]
-        question = self._question(view, terms, words, _digest(query, options, where, ids))
-        return self._page(view, question, options, where=where, ids=ids)
+        vectors = self._words(view, asked.texts)
+        return self._page(view, asked, vectors, options, _digest(query, options, where, ids), where=where, ids=ids)
 
     def search_many(self, texts: Sequence[str], options: PageOptions) -> list[Results]:
         """`PhotoLibrary.search_many`."""
+        queries = [Query(text) for text in texts]
+        each = [_asked(query) for query in queries]
         view = self._store.view()
         if view is None:
             return [Results([], exact=True) for _ in texts]
-        questions = []
-        for text, vector in zip(texts, self._words(view, texts), strict=True):
-            term = Term(text, vector)
-            questions.append(self._question(view, [term], [term], _digest(Query(text), options, None, None)))
-        return [self._page(view, question, options) for question in questions]
+        vectors = iter(self._words(view, [text for asked in each for text in asked.texts]))
+        return [
+            self._page(view, asked, [next(vectors) for _ in asked.texts], options, _digest(query, options, None, None))
+            for query, asked in zip(queries, each, strict=True)
+        ]
 
-    def _question(self, view: View, terms: Sequence[Term], words: Sequence[Term], digest: str) -> Question:
-        """The encoded query; `words` are those of its terms that say what a photo should show."""
+    def _question(self, view: View, asked: Asked, vectors: Sequence[NDArray[np.float32]], digest: str) -> Question:
+        """The encoded query; `vectors` are those of its texts."""
+        reasons = functools.partial(view.words_in, asked.wanted) if asked.wanted else None
+        if not asked.parts:
+            return Question(None, reasons=reasons, digest=digest)
+        terms = self._terms(view, asked.parts, vectors)
         vector = combine(terms)
+        # Those of the terms that say what a photo should show.
+        words = [
+            term for term, part in zip(terms, asked.parts, strict=True) if isinstance(part, Words) and part.weight > 0
+        ]
         calibrated = self._binding.calibration(view.space) if words else None
         if calibrated is None:
-            return Question(vector, tuple(terms), digest=digest)
+            return Question(vector, tuple(terms), reasons=reasons, digest=digest)
         calibration, logit_scale = calibrated
         if view.space.id not in self._banks:
             self._banks[view.space.id] = self._store.spaces.text_vectors(view.space)
@@ -88,18 +94,23 @@ class Searcher:
             tuple(terms),
             confidence=lambda photos: confidences(calibration, wanted, photos, bank, logit_scale),
             threshold=calibration.threshold,
+            reasons=reasons,
             digest=digest,
         )
 
     def _page(
         self,
         view: View,
-        question: Question,
+        asked: Asked,
+        vectors: Sequence[NDArray[np.float32]],
         options: PageOptions,
+        digest: str,
         *,
         where: Condition | None = None,
         ids: Sequence[str] | None = None,
     ) -> Results:
+        question = self._question(view, asked, vectors, digest)
+        where = asked.condition(where)
         file_ids = self.file_ids(ids) if ids is not None else None
         return rank(
             view,
@@ -166,11 +177,10 @@ class Searcher:
 
     # Encoding
 
-    def _terms(self, view: View, parts: Sequence[Part]) -> list[Term]:
-        texts = [part.text for part in parts if isinstance(part, Words)]
-        vectors = iter(self._words(view, texts))
+    def _terms(self, view: View, parts: Sequence[Part], vectors: Sequence[NDArray[np.float32]]) -> list[Term]:
+        of_texts = iter(vectors)
         return [
-            Term(part.text, next(vectors), part.weight)
+            Term(part.text, next(of_texts), part.weight)
             if isinstance(part, Words)
             else Term(_name(part.picture), self._example(view, part.picture), part.weight)
             for part in parts
@@ -224,6 +234,18 @@ class Searcher:
         if isinstance(picture, str | os.PathLike):
             return self._reader.read(Path(picture), os.fspath(picture), preprocessing).picture
         return self._reader.read(picture_bytes(picture), "the example picture", preprocessing).picture
+
+
+def _asked(query: Query) -> Asked:
+    """What the query asks for.
+
+    Raises:
+        UsageError: nothing.
+    """
+    asked = Asked.of(query)
+    if not asked.wanted and not any(part.weight > 0 for part in asked.parts):
+        raise UsageError("nothing to search for", hint='give words, as in "a red car", or an example picture')
+    return asked
 
 
 def _name(picture: PictureLike) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,14 +37,16 @@ FILE_ID_PREFIX = "file-"
 class Question:
     """A query, encoded."""
 
-    vector: NDArray[np.float32]
-    """Unit vector (dim,)."""
+    vector: NDArray[np.float32] | None
+    """Unit vector (dim,); None where nothing is ranked by: the newest come first."""
     terms: tuple[Term, ...] = ()
     """Its parts, for `Match.why`."""
     confidence: Callable[[Embeddings], NDArray[np.float32]] | None = None
     """How likely each of these photos (n, dim) shows what the words say: (n,); None where nothing can be said."""
     threshold: float | None = None
     """Confidence from which on a photo counts as found."""
+    reasons: Callable[[Sequence[int]], Mapping[int, Mapping[str, float]]] | None = None
+    """More for `Match.why`, by the ids of files."""
     digest: str = ""
     """Stands for the query with its filters and order; binds cursors to it."""
 
@@ -114,11 +116,13 @@ class _Ranking:
     ) -> None:
         self._store, self._question, self._options = store, question, options
         self._allowed, self._online, self._rule = allowed, online, rule
+        self._dated: NDArray[np.int64] | None = None
         self._before = Cursor.decode(options.after, question.digest) if options.after is not None else None
         self._shown = self._before.shown if self._before is not None else frozenset[int]()
         self._newest = self._before.newest if self._before is not None else store.last_id
         self._threshold = options.min_confidence if options.min_confidence is not None else question.threshold
-        self._selective = options.order == "newest" or options.min_confidence is not None
+        by_date = question.vector is None
+        self._selective = (options.order == "newest" and not by_date) or options.min_confidence is not None
         if self._selective and question.confidence is None:
             raise UsageError(
                 "nothing can be said about how likely photos show this: the query has no words, or its model was"
@@ -184,14 +188,27 @@ class _Ranking:
         """The `depth` best of those that were there at the first page, or all of them."""
         newer = 0
         while True:
-            found = self._store.search(self._question.vector, depth + newer, allowed=self._allowed, exact=exact)
+            found = self._found(depth + newer, exact=exact)
             old = found.ids <= self._newest
             if len(old) - int(old.sum()) <= newer or len(found.ids) < depth + newer:
                 return Candidates(found.ids[old][:depth], found.scores[old][:depth], found.exact)
             newer = len(old) - int(old.sum())
 
+    def _found(self, count: int, *, exact: bool) -> Candidates:
+        """The `count` best of all."""
+        if self._question.vector is not None:
+            return self._store.search(self._question.vector, count, allowed=self._allowed, exact=exact)
+        if self._dated is None:
+            assert self._allowed is not None, "a question without words or pictures has a condition"
+            self._dated = np.array(self._store.by_date(self._allowed.tolist()), dtype=np.int64)
+        ids = self._dated[:count]
+        return Candidates(ids, np.ones(len(ids), dtype=np.float32), exact=True)
+
     def _ordered(self, pool: list[int], scores: dict[int, float], wanted: int) -> dict[int, list[PhotoRow]]:
         """The files of at least the first `wanted` photos of the pool, in the order of the answer."""
+        if self._question.vector is None:
+            groups = self._files(pool)
+            return {id: groups[id] for id in pool if id in groups}
         if self._options.order == "newest":
             groups = self._files(pool)
             dated = sorted(groups.items(), key=lambda pair: pair[0])
@@ -219,6 +236,7 @@ class _Ranking:
         others = self._files([other for id in ids for other in chosen[id]]) if self._options.collapse else {}
         terms, vectors = self._question.terms, self._store.vectors(ids)
         cosines = np.stack([vectors @ term.vector for term in terms], axis=1).tolist() if terms else [[]] * len(ids)
+        reasons = self._reasons([row for id in ids for row in groups[id]])
         first = len(self._shown) + self._options.offset + 1
         return [
             Match(
@@ -226,12 +244,25 @@ class _Ranking:
                 # The score is float32; as such it is written, so that a printed one compares equal to a computed one.
                 score=scores[id],
                 confidence=confident.get(id),
-                why={term.label: cosine for term, cosine in zip(terms, cosines[place], strict=True)},
+                why={
+                    **{term.label: cosine for term, cosine in zip(terms, cosines[place], strict=True)},
+                    **reasons.get(id, {}),
+                },
                 rank=first + place,
                 similar=tuple(photo_id(others[other][0]) for other in chosen[id] if other in others),
             )
             for place, id in enumerate(ids)
         ]
+
+    def _reasons(self, rows: Sequence[PhotoRow]) -> dict[int, dict[str, float]]:
+        """By embedding, what the question knows of the files that show it."""
+        if self._question.reasons is None:
+            return {}
+        of_files = self._question.reasons([row.file_id for row in rows])
+        found: dict[int, dict[str, float]] = {}
+        for row in rows:
+            found.setdefault(row.embedding_id, {}).update(of_files.get(row.file_id, {}))
+        return found
 
     def _confident(self, ids: list[int]) -> dict[int, float]:
         """How likely each of them shows what the words say; empty where nothing can be said."""

@@ -16,7 +16,9 @@ from photoseek.storage.filtering import compile_condition
 from photoseek.storage.spaces import Space
 
 ROWS_PER_STATEMENT = 500
-"""SQLite takes at most 32,766 bound values in one statement; a page of results needs a few dozen."""
+"""A page of results needs a few dozen."""
+VALUES_PER_STATEMENT = 30_000
+"""SQLite takes at most 32,766 bound values in one statement."""
 
 _SELECT = """
     SELECT e.id AS embedding_id, f.id AS file_id, r.path AS root_path, r.kind AS root_kind, r.state AS root_state,
@@ -31,6 +33,13 @@ _SELECT = """
     WHERE f.state = 'indexed' AND +e.space_id = ?
 """
 # The plus keeps SQLite from walking all of the space's embeddings by an index instead of looking up the keys.
+
+_DATES = """
+    SELECT e.id, max(c.taken_at) AS taken_at FROM embeddings e
+    JOIN prepared p ON p.picture_digest = e.picture_digest AND p.preprocessing = :preprocessing
+    JOIN contents c ON c.digest = p.content_digest
+    WHERE e.id IN :keys AND +e.space_id = :space GROUP BY e.id
+"""
 
 
 class Rows:
@@ -65,6 +74,19 @@ class Rows:
         )
         with self._database.reading() as connection:
             return list(connection.scalars(statement.limit(limit).offset(offset)))
+
+    def by_date(self, embedding_ids: Sequence[int]) -> list[int]:
+        """The same embeddings by date taken, the newest first; undated ones last, by id."""
+        statement = sa.text(_DATES).bindparams(sa.bindparam("keys", expanding=True))
+        dates: dict[int, str] = {}
+        with self._database.reading() as connection:
+            for first in range(0, len(embedding_ids), VALUES_PER_STATEMENT):
+                keys = embedding_ids[first : first + VALUES_PER_STATEMENT]
+                rows = connection.execute(statement, {**self._values, "keys": list(keys)})
+                dates.update((row.id, row.taken_at) for row in rows)
+        ordered = sorted(embedding_ids)
+        ordered.sort(key=lambda id: dates.get(id) or "", reverse=True)
+        return ordered
 
     def count_undated(self) -> int:
         """Visible photos of which nobody wrote down when they were taken."""

@@ -157,5 +157,17 @@ class View:
     def count_undated(self) -> int:
         return self._rows.count_undated()
 
+    def by_date(self, embedding_ids: Sequence[int]) -> list[int]:
+        """The same embeddings by date taken, the newest first; undated ones last, by id."""
+        return self._rows.by_date(embedding_ids)
+
+    def words_in(self, phrases: Sequence[str], file_ids: Sequence[int]) -> dict[int, dict[str, float]]:
+        """Where the phrases stand, by file: `file name "IMG_2041"`, each with 1.0, as `Match.why` has it."""
+        found: dict[int, dict[str, float]] = {}
+        for phrase in phrases:
+            for file_id, fields in self._rows.fields_with(phrase, file_ids).items():
+                found.setdefault(file_id, {}).update({f'{field} "{phrase}"': 1.0 for field in fields})
+        return found
+
     def newest_first(self, condition: Condition | None, limit: int, offset: int) -> list[int]:
         return self._rows.newest_first(condition, limit, offset)
