@@ -76,12 +76,18 @@ def match_table(photos: Iterable[Photo]) -> str:
             notes.append(f"{len(photo.ids)} copies")
         if similar := len(getattr(photo, "similar", ())):
             notes.append(f"and {similar} similar")
+        notes += [one_line(label) for label, value in getattr(photo, "why", {}).items() if is_quoted(label, value)]
         note = f"  ({', '.join(notes)})" if notes else ""
         place, confidence = getattr(photo, "rank", rank), getattr(photo, "confidence", None)
         likely = f"{confidence:.0%}" if confidence is not None else "-"
         path = short_path(photo.path or photo.id)
         lines.append(f"{place:>4}  {_score(photo, 3):>5}  {likely:>6}  {_day(photo) or '-':<10}  {path}{note}")
     return "\n".join(lines)
+
+
+def is_quoted(label: str, value: float) -> bool:
+    """Does this entry of `Match.why` say where quoted words stand, as `file name "IMG_2041"` does?"""
+    return value == 1 and label.endswith('"')
 
 
 def _score(photo: Photo, digits: int) -> str:

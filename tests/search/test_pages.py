@@ -63,6 +63,10 @@ class Shelf:
             if id in self.scores
         ]
 
+    def by_date(self, embedding_ids: object) -> list[int]:
+        assert isinstance(embedding_ids, list)
+        return sorted(sorted(embedding_ids), key=lambda id: self.dates.get(id, ""), reverse=True)
+
     def fingerprints(self, embedding_ids: object) -> NDArray[np.uint64]:
         """Photos whose ids agree in their tens are one moment."""
         assert isinstance(embedding_ids, list)
@@ -202,6 +206,27 @@ def test_the_newest_of_those_that_are_likely_come_first_and_the_undated_last() -
     assert ids(rank(shelf, question, PageOptions(order="newest"))) == [3, 5, 1, 2]
     first = rank(shelf, question, PageOptions(order="newest", limit=2))
     assert ids(rank(shelf, question, PageOptions(order="newest", limit=2, after=first.next))) == [1, 2]
+
+
+def test_pages_without_words_or_pictures_are_by_date_and_hold() -> None:
+    shelf = Shelf(dict.fromkeys(range(1, 101), 0.5))
+    shelf.dates = {id: f"20{id % 50:02}-01-01T00:00:00" for id in range(1, 81)}
+    question = Question(None, reasons=lambda ids: {id: {f"number {id}": 1.0} for id in ids}, digest="q")
+    expected = shelf.by_date(list(range(1, 101)))
+    found: list[int] = []
+    page = rank(shelf, question, PageOptions(limit=30), allowed=np.arange(1, 101))
+    while True:
+        assert all(match.score == 1 and match.why == {f"number {match.id[5:]}": 1.0} for match in page)
+        found += ids(page)
+        if page.next is None:
+            break
+        newest = max(shelf.scores) + 1
+        shelf.scores[newest], shelf.dates[newest] = 0.5, "2099-01-01T00:00:00"
+        page = rank(shelf, question, PageOptions(limit=30, after=page.next), allowed=np.array(list(shelf.scores)))
+    assert found == expected
+    assert ids(rank(shelf, question, PageOptions(limit=5, offset=3), allowed=np.arange(1, 101))) == expected[3:8]
+    with pytest.raises(UsageError, match="has no words"):
+        rank(shelf, question, PageOptions(min_confidence=0.5), allowed=np.arange(1, 101))
 
 
 def test_without_a_calibration_nothing_is_cut_and_nothing_is_promised() -> None:
