@@ -235,7 +235,10 @@ def search(
     null: bool,
     **others: Any,
 ) -> None:
-    """Find photos by words, by example, or both. With filters alone: list what they leave, newest first."""
+    """Find photos by words, by example, or both. With filters alone: list what they leave, newest first.
+
+    Words in quotes must stand in the photo's name, folder, camera, lens, title, captions or keywords.
+    """
     from photoseek.gallery import check_target
     from photoseek.show_matches import Shown, answer_json, listing_json, nothing_line, shown
     from photoseek.show_page import save_page

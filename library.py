@@ -234,7 +234,7 @@ class PhotoLibrary:
 
         Args:
             query: what the photo should show, in English; or words and pictures with weights, as in
-                `Query("dog") + 2 * Query(image) - Query("snow")`.
+                `Query("dog") + 2 * Query(image) - Query("snow")`. Words in quotes must stand in or about the photo.
             like: example pictures: paths, bytes, PIL images, or photos of an earlier answer. Several share the
                 weight of one.
             without: what it should not show.
