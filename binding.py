@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -192,8 +193,17 @@ class ModelBinding:
         checkpoint = self.requested()
         return Towers(checkpoint, self._load_vision(checkpoint), self._load_text(checkpoint))
 
-    def make_space(self, checkpoint: Checkpoint, *, state: str) -> Space:
-        """The space of a checkpoint, made with both towers if there is none yet."""
+    def make_space(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        state: str,
+        committing: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> Space:
+        """The space of a checkpoint, made with both towers if there is none yet.
+
+        `committing` makes a lock that is held while it is stored, for callers who do not hold the writer's.
+        """
         spaces = self._spaces()
         digest = checkpoint.digest
         space = spaces.find(digest, checkpoint.preprocessing.digest)
@@ -202,15 +212,17 @@ class ModelBinding:
         vision = self._load_vision(checkpoint)
         texts = everyday_texts()
         text_vectors = self._load_text(checkpoint).encode(texts) if checkpoint.has_text else None
-        space = spaces.create(
-            model=model_source(checkpoint),
-            checkpoint_digest=digest,
-            preprocessing=checkpoint.preprocessing.digest,
-            probe=vision.encode(probe_pictures(checkpoint.preprocessing)),
-            texts=texts,
-            text_vectors=text_vectors,
-            state=state,
-        )
+        probe = vision.encode(probe_pictures(checkpoint.preprocessing))
+        with committing():
+            space = spaces.create(
+                model=model_source(checkpoint),
+                checkpoint_digest=digest,
+                preprocessing=checkpoint.preprocessing.digest,
+                probe=probe,
+                texts=texts,
+                text_vectors=text_vectors,
+                state=state,
+            )
         self._checkpoints[digest] = checkpoint
         self._vision[digest] = vision
         return space

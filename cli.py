@@ -477,12 +477,14 @@ def models() -> None:
 
 
 @models.command("list")
-@verbose_option
+@library_option
 def models_list() -> None:
-    """List the models on this machine and those that can be downloaded."""
+    """List the models on this machine, those that can be downloaded, and those that the library uses."""
     from photoseek.show import model_lines
 
-    click.echo("\n".join(model_lines()))
+    with open_library() as library:
+        spaces = library.spaces() if library.exists else ()
+    click.echo("\n".join(model_lines(spaces)))
 
 
 @models.command("download")
@@ -512,22 +514,37 @@ def models_download(name: str, yes: bool) -> None:
 def models_use(name: str, leave_waiting: bool, workers: int | None, **engine: str) -> None:
     """Embed the library's photos with another model, then let it answer.
 
-    The old model answers until all is done. Can be stopped and started again.
+    The old model answers until all is done, and photos may be indexed meanwhile. Can be stopped and started again.
     """
-    from photoseek.show import IndexView, report_lines
+    from photoseek.show import IndexView, change_lines, waiting_lines
 
     with open_library(**engine) as library, IndexView() as view:
         change = library.use_model(name, leave_waiting=leave_waiting, workers=workers, on_progress=view)
-    click.echo("\n".join(report_lines(change.report, dry_run=False)))
-    if change.switched:
-        click.echo(f"{name} answers now.")
-        return
-    click.echo(
-        f"{change.waiting:,} photos wait (drives that are away, or pictures that an app has to add again); the old"
-        " model goes on answering.\n  Bring them back and run the same again, or add --leave-waiting.",
-        err=True,
-    )
-    sys.exit(1)
+    click.echo("\n".join(change_lines(name, change)))
+    if not change.switched:
+        click.echo("\n".join(waiting_lines(change)), err=True)
+        sys.exit(1)
+
+
+@models.command("prune")
+@click.argument("name", required=False)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@library_option
+def models_prune(name: str | None, yes: bool) -> None:
+    """Remove the vectors of models that no longer answer, to make the library smaller.
+
+    With NAME only those of this model, also where they were never completed. The model that answers keeps its own.
+    """
+    from photoseek.show import space_lines
+
+    with open_library() as library:
+        found = library.prune_models(name, dry_run=True)
+        if found:
+            click.echo("\n".join(["Vectors that go; searches need none of them:", *space_lines(found)]))
+            if not yes:
+                click.confirm("Remove them?", abort=True)
+        library.prune_models(name)  # also when nothing is left to go: one that was killed leaves free pages
+    click.echo("Removed." if found else "There is nothing to remove.")
 
 
 @cli.command()

@@ -72,14 +72,14 @@ class ModelMismatchError(LibraryError):
 
 
 class LibraryBusyError(PhotoseekError):
-    """Another process is writing this library."""
+    """Another process is writing this library, or changing its model."""
 
     exit_code = 4
 
-    def __init__(self, path: Path, pid: int | None) -> None:
+    def __init__(self, path: Path, pid: int | None, doing: str = "being written") -> None:
         who = f"process {pid}" if pid else "another process"
         super().__init__(
-            f"the library {path} is being written by {who}",
+            f"the library {path} is {doing} by {who}",
             hint="wait until it ends; searching is possible meanwhile",
         )
         self.path, self.pid = path, pid

@@ -10,13 +10,12 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from photoseek.binding import ModelBinding, model_source
-from photoseek.contracts import KnownFile, Outcome, Root, WorkItem
-from photoseek.errors import LibraryNotFoundError, LibraryUnreadableError, UsageError
+from photoseek.binding import ModelBinding
+from photoseek.contracts import FileStore, KnownFile, Outcome, Root, WorkItem
+from photoseek.errors import LibraryUnreadableError, UsageError
 from photoseek.indexer.embedding import TowerSource
 from photoseek.indexer.pipeline import IndexOptions, IndexRun
 from photoseek.indexer.report import IndexReport, Progress
@@ -24,7 +23,7 @@ from photoseek.indexer.workers import DecodeWorkers
 from photoseek.indexer.worklist import Worklist
 from photoseek.picture_reader import PictureReader
 from photoseek.storage.generations import IndexSettings
-from photoseek.storage.spaces import Space
+from photoseek.storage.spaces import INCOMPLETE, Space
 from photoseek.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -33,8 +32,6 @@ APP_ROOT = b"app:"
 """The root of pictures that are no files; no absolute path looks like it."""
 MERGE_LOOK_ROWS = 50_000
 """New vectors between two looks, during a run, at whether the delta should be merged."""
-INCOMPLETE = "incomplete_space"
-"""Set while the active space lacks vectors of photos that could not be reached when the model was changed."""
 CONTENTS_PER_QUERY = 1000
 
 OnProgress = Callable[[Progress], None] | None
@@ -56,8 +53,19 @@ def writing(store: Store) -> Iterator[None]:
         ) from error
     with store.lock():
         store.create()
-        store.generations.remove_litter()
+        remove_litter(store)
         yield
+
+
+def remove_litter(store: Store) -> None:
+    """Delete what killed processes left under `index/`; the caller holds the writer's lock.
+
+    While a model is being changed, the index of a space that does not answer yet may be half written just now.
+    """
+    if store.generations.litter():
+        changing = not store.model_change_lock().free()
+        sparing = [space for space in store.spaces.all() if space.state != "active"] if changing else []
+        store.generations.remove_litter(sparing=sparing)
 
 
 @contextmanager
@@ -97,7 +105,16 @@ def index_folders(
             settings.save(store.catalog)
         roots = store.catalog.roots()
         targets = _targets(roots, paths, store.catalog.add_root)
-        run = _index_run(store, binding, space, options, workers, on_progress, cancel)
+        run = index_run(
+            store.files(space),
+            binding,
+            space,
+            options,
+            workers=workers,
+            on_progress=on_progress,
+            cancel=cancel,
+            on_commit=_MergeWatch(store, space),
+        )
         run.report.roots_within = _roots_within(roots, targets)
         changes = run.scan(targets, _own_folders(store, targets))
         lists = [change.work for change in changes]
@@ -107,7 +124,7 @@ def index_folders(
                 gone = [id for change in changes if change.available for id in change.missing_ids]
                 run.report.missing = store.files(space).count_missing(gone)
             if store.catalog.setting(INCOMPLETE) is not None and not run.report.cancelled:
-                lists.append(_unembedded(store, space))
+                lists.append(unembedded(store, space))
                 run.add_roots(store.catalog.roots())
                 run.read(lists[-1:], only_vectors=True)
         finally:
@@ -162,74 +179,26 @@ def add_picture(store: Store, binding: ModelBinding, reader: PictureReader, data
         store.generations.merge_if_due(space, IndexSettings.load(store.catalog), finishing=True)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelChange:
-    """What came of changing the model."""
-
-    switched: bool
-    """False while photos wait: then the old model still serves."""
-    report: IndexReport
-    waiting: int
-    """Photos without a vector of the new model: their drive is away, or an app has to add them again."""
-
-
-def change_model(
-    store: Store,
-    binding: ModelBinding,
-    model: str | Path,
-    *,
-    leave_waiting: bool = False,
-    workers: int | None = None,
-    on_progress: OnProgress = None,
-    cancel: threading.Event | None = None,
-) -> ModelChange:
-    """`PhotoLibrary.use_model`: build a space beside the old one, then switch in one transaction."""
-    from photoseek.aimv2 import open_checkpoint
-
-    if not store.exists:
-        raise LibraryNotFoundError(store.folder)
-    with writing(store):
-        checkpoint = open_checkpoint(model)
-        active = store.spaces.active()
-        space = binding.make_space(checkpoint, state="building" if active is not None else "active")
-        if space.state == "active":
-            return ModelChange(True, IndexReport(), 0)
-        log.info("building vectors of %s beside those of %s", model_source(checkpoint), active and active.model)
-        run = _index_run(store, binding, space, IndexOptions(), workers, on_progress, cancel)
-        run.add_roots(store.catalog.roots())
-        worklist = _unembedded(store, space)
-        try:
-            run.read([worklist])
-        finally:
-            worklist.close()
-        waiting = store.spaces.count_unembedded(space)
-        switched = not run.report.cancelled and (leave_waiting or not waiting)
-        if switched:
-            _finish(store, space, run.report, on_progress)
-            if waiting:
-                store.catalog.set_setting(INCOMPLETE, "1")
-            store.spaces.activate(space)
-        return ModelChange(switched, run.report, waiting)
-
-
-def _index_run(
-    store: Store,
+def index_run(
+    files: FileStore,
     binding: ModelBinding,
     space: Space,
     options: IndexOptions,
+    *,
     workers: int | None,
     on_progress: OnProgress,
     cancel: threading.Event | None,
+    on_commit: Callable[[], None] = lambda: None,
 ) -> IndexRun:
-    """A run into one space, wired to its decode workers, its tower and its index."""
+    """A run into one space, wired to its decode workers and its tower."""
     return IndexRun(
-        store.files(space),
+        files,
         open_reader=lambda: DecodeWorkers(binding.preprocessing(space), workers=workers),
         towers=TowerSource(lambda: binding.vision(space), functools.partial(binding.long_run_vision, space)),
         options=options,
         on_progress=on_progress,
         cancel=cancel,
-        on_commit=_MergeWatch(store, space),
+        on_commit=on_commit,
     )
 
 
@@ -333,7 +302,7 @@ def _never() -> NoReturn:
     raise AssertionError("a dry run reads no photo")
 
 
-def _unembedded(store: Store, space: Space) -> Worklist:
+def unembedded(store: Store, space: Space) -> Worklist:
     """One reachable file for each visible content without a vector in the space."""
     worklist = Worklist()
     after = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from photoseek import indexing
+from photoseek import indexing, model_change
 from photoseek.binding import EngineOptions, ModelBinding
 from photoseek.conditions import Condition
 from photoseek.contracts import Embeddings, Root
@@ -17,14 +17,14 @@ from photoseek.errors import LibraryNotFoundError, UsageError
 from photoseek.grouping import DUPLICATE_KINDS, find_clusters, find_duplicates
 from photoseek.indexer.pipeline import IndexOptions
 from photoseek.indexer.report import IndexReport, Progress
-from photoseek.indexing import ModelChange
+from photoseek.model_change import ModelChange
 from photoseek.picture_reader import PictureReader, picture_bytes
 from photoseek.search.groups import Cluster, ClusterKind, DuplicateKind, Duplicates
 from photoseek.search.query import WITHOUT_WEIGHT, Example, Part, PictureLike, Query, Words
 from photoseek.search.ranking import FILE_ID_PREFIX, Collapse, Order, PageOptions
 from photoseek.search.results import Photo, Results
 from photoseek.searching import Searcher
-from photoseek.status import LibraryStatus, RootStatus, read_status
+from photoseek.status import LibraryStatus, RootStatus, SpaceStatus, read_spaces, read_status
 from photoseek.storage.backup import back_up
 from photoseek.storage.exchange import export_vectors, import_vectors
 from photoseek.storage.generations import IndexSettings
@@ -195,13 +195,22 @@ class PhotoLibrary:
         on_progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> ModelChange:
-        """Embed every photo anew with another model, then let it answer. The old one answers until then.
+        """Embed every photo anew with another model, then let it answer. The old one answers until then, and is kept.
 
-        May be stopped and started again. Photos on drives that are away would be lost from searches by words:
-        while there are such, nothing is switched unless `leave_waiting` is set; later runs of `index` fill them in.
+        Others may write meanwhile, in this process too: the library is locked for moments only. What they add is
+        embedded before the switch. May be stopped, or killed, and started again.
+
+        Photos that cannot be read now (their drive is away, they changed since the last `index`) would be lost from
+        searches: while there are such, nothing is switched unless `leave_waiting` is set; later runs of `index` fill
+        them in.
+
+        Raises:
+            LibraryNotFoundError: there is no library.
+            LibraryBusyError: somebody is changing the model, or was writing when this began.
+            CheckpointError: the model is not on this machine, or damaged.
         """
         self._check_usable()
-        return indexing.change_model(
+        return model_change.change_model(
             self._store,
             self._binding,
             model,
@@ -210,6 +219,25 @@ class PhotoLibrary:
             on_progress=on_progress,
             cancel=cancel,
         )
+
+    def spaces(self) -> tuple[SpaceStatus, ...]:
+        """The vectors of every model that this library holds, in the order in which the models came."""
+        self._check_usable()
+        return read_spaces(self._existing())
+
+    def prune_models(self, model: str | None = None, *, dry_run: bool = False) -> tuple[SpaceStatus, ...]:
+        """Remove the vectors of models that no longer answer; returns what went. The active model's always stay.
+
+        Args:
+            model: remove this one's, also where they were never completed; by default those of every model that
+                answered before.
+            dry_run: only say what would go.
+        Raises:
+            UsageError: the named model answers, or has no vectors here.
+            LibraryBusyError: somebody else is writing, or changing the model.
+        """
+        self._check_usable()
+        return model_change.prune_models(self._existing(), model, dry_run=dry_run)
 
     # Searching
 
@@ -389,7 +417,7 @@ class PhotoLibrary:
         store = self._existing()
         report = checks.verify(store.catalog, store.folder)
         if repair and (report.problems or report.litter):
-            with indexing.writing(store):
+            with indexing.writing(store), store.model_change_lock():
                 mended = checks.verify(store.catalog, store.folder)
                 checks.repair(store.catalog, store.folder, mended)
             report = checks.verify(store.catalog, store.folder)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from photoseek.aimv2.download import Offer
     from photoseek.doctor import Finding
     from photoseek.indexer.report import IndexReport, PhotoTrouble, Progress
-    from photoseek.status import LibraryStatus, RootStatus
+    from photoseek.model_change import ModelChange
+    from photoseek.status import BuildStatus, LibraryStatus, RootStatus, SpaceStatus
 
 LISTED = 20
 """Broken files named on the terminal; `status` lists all."""
@@ -192,12 +193,71 @@ def status_lines(status: LibraryStatus) -> list[str]:
     ]
     if status.offline:
         lines.append(f"          {status.offline:,} of the indexed ones are on drives that are away")
+    lines += [line for build in status.building for line in build_lines(build)]
+    lines += [f"Kept      {_space(space)}, which answered before" for space in status.retired]
+    if status.retired:
+        lines.append('          "photoseek models prune" removes what no search needs.')
     lines += ["Folders", *(f"  {line}" for line in roots_lines(status.roots))]
     lines += _trouble_lines("Failed", status.failures, most=len(status.failures))
     lines += _trouble_lines("Skipped", status.skips, most=len(status.skips))
     if status.model == "builtin":
         lines.append('The built-in model is small; "photoseek models list" shows larger ones that find more.')
     return lines
+
+
+def build_lines(build: BuildStatus) -> list[str]:
+    """How far a new model's vectors are, and what makes them go on."""
+    away = f", {build.away:,} more wait for drives that are away, or for the app that added them" if build.away else ""
+    go_on = (
+        "A process is at it now."
+        if build.running
+        else f'"photoseek models use {one_line(build.model)}" goes on, and lets it answer at the end.'
+    )
+    return [
+        f"Next      {one_line(build.model)}: {build.embedded:,} of {build.photos:,} different photos embedded{away}",
+        f"          {go_on}",
+    ]
+
+
+def change_lines(name: str, change: ModelChange) -> list[str]:
+    """What came of `models use`."""
+    lines = [f"{change.report.indexed:,} photos embedded with {one_line(name)}."]
+    lines += _trouble_lines("Not readable now", change.report.failures)
+    if change.switched:
+        lines.append(f"{one_line(name)} answers now.")
+        if change.waiting:
+            lines.append(f'{change.waiting:,} photos wait: the next "photoseek index" that reaches them embeds them.')
+    return lines
+
+
+def waiting_lines(change: ModelChange) -> list[str]:
+    """Why the model does not answer yet."""
+    lines = [f"{change.waiting:,} photos wait; the old model goes on answering."]
+    if change.waiting > change.unread:
+        away = change.waiting - change.unread
+        lines.append(f"  {away:,} are on drives that are away, or were added by an app, which has to add them again.")
+    if change.unread:
+        lines.append(f'  {change.unread:,} changed, moved or cannot be read: "photoseek index" looks at them again.')
+    lines.append("  Then run the same again, or let it answer without them: --leave-waiting.")
+    return lines
+
+
+def space_lines(spaces: Sequence[SpaceStatus]) -> list[str]:
+    """Models whose vectors a library holds."""
+    notes = {
+        "active": "answers",
+        "building": "not complete yet",
+        "retired": "answered before",
+    }
+    return [f"  {one_line(space.model):<40} {notes[space.state]}, {_space_size(space)}" for space in spaces]
+
+
+def _space(space: SpaceStatus) -> str:
+    return f"{one_line(space.model)}: {_space_size(space)}"
+
+
+def _space_size(space: SpaceStatus) -> str:
+    return f"{space.vectors:,} vectors, {size_text(space.bytes)}"
 
 
 def size_text(size: int) -> str:
@@ -232,8 +292,8 @@ def shares_lines(shares: Sequence[tuple[str, float]]) -> list[str]:
     return [f"{share:6.1%}  {label}" for label, share in shares]
 
 
-def model_lines() -> list[str]:
-    """Models on this machine, then those that can be downloaded."""
+def model_lines(spaces: Sequence[SpaceStatus] = ()) -> list[str]:
+    """Models on this machine, those that can be downloaded, then those whose vectors the library holds."""
     from photoseek.aimv2 import PUBLISHED, list_models
 
     here = list_models()
@@ -247,6 +307,8 @@ def model_lines() -> list[str]:
         if model.name not in names:
             words = "words and examples" if model.has_text else "examples only"
             lines.append(f"  {model.name:<40} searched by {words}")
+    if spaces:
+        lines += ["In this library:", *space_lines(spaces)]
     return lines
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from photoseek.indexer.report import PhotoTrouble
 from photoseek.storage.catalog import FileTrouble
+from photoseek.storage.spaces import Space
 from photoseek.storage.store import Store
+from photoseek.storage.vectors import BYTES_PER_NUMBER
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,36 @@ class IndexStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SpaceStatus:
+    """The vectors of one model."""
+
+    model: str
+    state: str
+    """`active` (answers searches), `building` (not complete yet) or `retired` (answered before)."""
+    dim: int
+    words: bool
+    """Can it be searched by words?"""
+    vectors: int
+    bytes: int
+    """Of its vectors and its index."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStatus:
+    """How far the vectors of a new model are; photos are counted once, however many copies there are."""
+
+    model: str
+    photos: int
+    """Different photos that the library shows."""
+    embedded: int
+    """How many of them have a vector."""
+    away: int
+    """How many have none and cannot be reached: on drives that are away, or added by an app."""
+    running: bool
+    """Is a process at it now? Otherwise `models use` goes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class LibraryStatus:
     """`photos == indexed + failed + skipped + missing`; files are counted, copies too."""
 
@@ -60,6 +93,10 @@ class LibraryStatus:
     words: bool
     """Can the model be searched by words?"""
     index: IndexStatus
+    building: tuple[BuildStatus, ...]
+    """Models whose vectors are being built beside the active one's."""
+    retired: tuple[SpaceStatus, ...]
+    """Models that answered before, whose vectors are kept until `models prune`."""
     bytes: int
     """Size of the library's folder on the disk."""
 
@@ -89,8 +126,49 @@ def read_status(store: Store) -> LibraryStatus:
         dim=space.dim if space is not None else None,
         words=space is not None and space.has_text,
         index=_index_status(store),
-        bytes=sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file()),
+        building=_builds(store),
+        retired=tuple(found for found in read_spaces(store) if found.state == "retired"),
+        bytes=_folder_bytes(store.folder),
     )
+
+
+def read_spaces(store: Store) -> tuple[SpaceStatus, ...]:
+    """The vectors of every model, in the order in which the models came."""
+    return tuple(read_space(store, space) for space in store.spaces.all())
+
+
+def read_space(store: Store, space: Space) -> SpaceStatus:
+    vectors = store.spaces.count_embeddings(space, 0)
+    generation = store.generations.current(space)
+    index_bytes = _folder_bytes(generation.folder) if generation is not None else 0
+    return SpaceStatus(
+        space.model,
+        space.state,
+        space.dim,
+        space.has_text,
+        vectors,
+        vectors * space.dim * BYTES_PER_NUMBER + index_bytes,
+    )
+
+
+def _builds(store: Store) -> tuple[BuildStatus, ...]:
+    building = [space for space in store.spaces.all() if space.state == "building"]
+    if not building:
+        return ()
+    photos, running = store.spaces.count_visible(), not store.model_change_lock().free()
+    left = [(space, store.spaces.count_unembedded(space)) for space in building]
+    return tuple(
+        BuildStatus(space.model, photos, photos - without.total, without.total - without.reachable, running)
+        for space, without in left
+    )
+
+
+def _folder_bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a writer removes files meanwhile
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def _troubles(troubles: Sequence[FileTrouble], state: str) -> tuple[PhotoTrouble, ...]:

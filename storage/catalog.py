@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +14,23 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from photoseek.contracts import Root
-from photoseek.errors import LibraryNotFoundError, LibraryUnreadableError, UnsupportedSchemaError, UsageError
+from photoseek.errors import (
+    LibraryNotFoundError,
+    LibraryUnreadableError,
+    StorageFullError,
+    UnsupportedSchemaError,
+    UsageError,
+)
 from photoseek.storage import schema, words
 from photoseek.storage.database import Database
 from photoseek.storage.masking import refresh_mask, touch_files
 from photoseek.storage.word_texts import root_name
 
 CATALOG_NAME = "catalog.sqlite"
+FREE_SHARE = 0.1
+"""Below this, what the file would lose is not worth writing it anew; new photos fill it soon."""
+SHRINK_COPIES = 2.5
+"""Room that VACUUM takes: a temporary copy and the same in the WAL, each with a little beside."""
 
 
 def utc_now() -> str:
@@ -135,6 +146,28 @@ class Catalog:
         with self.database.raw() as source, copy.raw() as target:
             source.backup(target)
         return Catalog(copy)
+
+    def shrink(self) -> None:
+        """Give the file's free pages back to the disk, where they are much of it; the caller holds the writer's lock.
+
+        SQLite writes the file anew, beside it and then into its WAL, and needs room for that; a process killed
+        meanwhile leaves it as it was. What stays free is used for new rows.
+
+        Raises:
+            StorageFullError: the room was not there; nothing changed.
+        """
+        with self.database.raw() as connection:
+            pages, free, page_bytes = (
+                connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+            if free < FREE_SHARE * pages:
+                return
+            needed = SHRINK_COPIES * (pages - free) * page_bytes
+            if shutil.disk_usage(self.database.path.parent).free < needed:
+                raise StorageFullError(f"making {self.database.path} smaller takes {needed:,} free bytes for a while")
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # Roots
 

@@ -181,9 +181,7 @@ class Files:
         Raises:
             ValueError: a vector has the wrong width, is not finite or no unit vector; nothing is stored then.
         """
-        vectors = [outcome.vector for outcome in outcomes if outcome.vector is not None]
-        if vectors:
-            check_vectors(np.stack(vectors), self._space.dim)
+        self._check_vectors(outcomes)
         with self._database.writing() as connection:
             content_ids, touched = self._store_photos(connection, outcomes)
             recorded = self._place(connection, outcomes, content_ids, touched)
@@ -191,6 +189,11 @@ class Files:
             touch_contents(connection, touched)
             refresh_mask(connection)
         return recorded
+
+    def _check_vectors(self, outcomes: Sequence[Outcome]) -> None:
+        vectors = [outcome.vector for outcome in outcomes if outcome.vector is not None]
+        if vectors:
+            check_vectors(np.stack(vectors), self._space.dim)
 
     def _store_photos(
         self, connection: sa.Connection, outcomes: Sequence[Outcome]

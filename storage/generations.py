@@ -6,7 +6,8 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -81,11 +82,18 @@ class Generation:
 
 
 class Generations:
-    """Builds, merges and removes the generations of a library; the writer's side."""
+    """Builds, merges and removes the generations of a library; the writer's side.
 
-    def __init__(self, catalog: Catalog, library: Path) -> None:
+    Files are written without the writer's lock where the caller sees to it that nobody else builds the same space;
+    `committing` then makes the lock that is held around the transaction which names a generation.
+    """
+
+    def __init__(
+        self, catalog: Catalog, library: Path, committing: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> None:
         self._catalog = catalog
         self._library = library
+        self._committing = committing
 
     def current(self, space: Space) -> Generation | None:
         with self._catalog.database.reading() as connection:
@@ -158,28 +166,36 @@ class Generations:
             "trained_rows": trained_rows,
             "created_at": utc_now(),
         }
-        with self._catalog.database.writing() as connection:
+        with self._committing(), self._catalog.database.writing() as connection:
             connection.execute(sa.delete(schema.generations).where(schema.generations.c.space_id == space.id))
             connection.execute(sa.insert(schema.generations).values(row))
-            # Forgotten vectors are in no file any more, so nothing needs to hide them.
-            connection.exec_driver_sql(
-                "DELETE FROM masked WHERE space_id = ? AND embedding_id NOT IN (SELECT id FROM embeddings)", (space.id,)
-            )
-        self.remove_litter()
+            # Forgotten vectors that are in no file any more need nothing to hide them.
+            unmasked = np.setdiff1d(self._gone(connection, space), ids)
+            if len(unmasked):
+                connection.exec_driver_sql(
+                    "DELETE FROM masked WHERE embedding_id = ?", [(id,) for id in unmasked.tolist()]
+                )
+        self._remove(self.litter(space))
         log.info("index generation %s: %d rows, nlist %d, nprobe %d", row["folder"], len(ids), nlist, tuned.nprobe)
         generation = self.current(space)
         assert generation is not None
         return generation
 
-    def litter(self) -> list[Path]:
+    def litter(self, space: Space | None = None) -> list[Path]:
         """Folders under `index/` that no row names: left by a killed process, or replaced a moment ago."""
         with self._catalog.database.reading() as connection:
             named = {self._library / folder for folder in connection.scalars(sa.select(schema.generations.c.folder))}
-        return [path for path in sorted((self._library / "index").glob("*/*")) if path not in named]
+        pattern = "*/*" if space is None else f"{space.id}/*"
+        return [path for path in sorted((self._library / "index").glob(pattern)) if path not in named]
 
-    def remove_litter(self) -> None:
-        """Delete what `litter` finds; a folder that a reader on Windows still maps stays until the next time."""
-        for path in self.litter():
+    def remove_litter(self, *, sparing: Sequence[Space] = ()) -> None:
+        """Delete what `litter` finds, but nothing of the spaces whose index another process may be writing."""
+        spared = {self._space_folder(space) for space in sparing}
+        self._remove([path for path in self.litter() if path.parent not in spared])
+
+    def _remove(self, folders: Sequence[Path]) -> None:
+        """Delete folders; one that a reader on Windows still maps stays until the next time."""
+        for path in folders:
             shutil.rmtree(path, ignore_errors=True)
 
     # Parts of a build
@@ -187,11 +203,15 @@ class Generations:
     def _new_folder(self, space: Space) -> Path:
         with self._catalog.database.reading() as connection:
             last = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'generations'").scalar()
-        return self._library / "index" / str(space.id) / f"{(last or 0) + 1:08d}"
+        return self._space_folder(space) / f"{(last or 0) + 1:08d}"
+
+    def _space_folder(self, space: Space) -> Path:
+        return self._library / "index" / str(space.id)
 
     def _vectors(self, space: Space, old: Generation | None) -> tuple[NDArray[np.int64], faiss.IndexScalarQuantizer]:
         """Every (id, vector) of the space, ids ascending, in a flat index."""
-        gone = self._gone(space)
+        with self._catalog.database.reading() as connection:
+            gone = self._gone(connection, space)
         if old is None or len(gone) > 0:
             ids, flat = np.empty(0, dtype=np.int64), new_flat(space.dim)
         else:
@@ -225,14 +245,13 @@ class Generations:
                 from_blobs([row.vector for row in rows], space.dim),
             )
 
-    def _gone(self, space: Space) -> NDArray[np.int64]:
+    def _gone(self, connection: sa.Connection, space: Space) -> NDArray[np.int64]:
         """Ids that a generation may still hold although their vectors were forgotten."""
         statement = sa.text(
             "SELECT embedding_id FROM masked WHERE space_id = :space"
             " AND embedding_id NOT IN (SELECT id FROM embeddings)"
         )
-        with self._catalog.database.reading() as connection:
-            return np.array(connection.scalars(statement, {"space": space.id}).all(), dtype=np.int64)
+        return np.array(connection.scalars(statement, {"space": space.id}).all(), dtype=np.int64)
 
     def _ivf(
         self, old: Generation | None, ids: NDArray[np.int64], flat: faiss.IndexScalarQuantizer

@@ -14,14 +14,27 @@ from photoseek.contracts import Embeddings
 from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog, utc_now
 
+INCOMPLETE = "incomplete_space"
+"""Setting that is there while the active space lacks vectors of photos that could not be reached when it took over."""
+HIGHEST_ID = "highest_space"
+"""Setting that keeps the highest id of a space once one was removed: readers know a space by its id."""
+
 _SPACES = schema.spaces
-_UNEMBEDDED = (
+_VISIBLE = (
     "FROM contents c WHERE"
     " EXISTS (SELECT 1 FROM files f WHERE f.content_id = c.id AND f.state = 'indexed' AND f.missing = 0)"
-    " AND NOT EXISTS (SELECT 1 FROM prepared p JOIN embeddings e"
+)
+_UNEMBEDDED = (
+    f"{_VISIBLE} AND NOT EXISTS (SELECT 1 FROM prepared p JOIN embeddings e"
     "   ON e.picture_digest = p.picture_digest AND e.space_id = :space"
     "   WHERE p.content_digest = c.digest AND p.preprocessing = :preprocessing)"
 )
+_REACHABLE = (
+    "EXISTS (SELECT 1 FROM files f JOIN roots r ON r.id = f.root_id WHERE f.content_id = c.id"
+    " AND f.state = 'indexed' AND f.missing = 0 AND r.kind = 'folder' AND r.state = 'online')"
+)
+PRUNE_ROWS = 20_000
+"""Vectors that one transaction removes: a fraction of a second, and a WAL of some ten megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,15 @@ class Space:
     has_text: bool
     state: str
     """`active` (searched), `building` (a new model, not complete yet) or `retired`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unembedded:
+    """Different photos (copies count once) that are shown and have no vector in a space."""
+
+    total: int
+    reachable: int
+    """Those with a file in a folder that is there; the others are on drives that are away, or came from an app."""
 
 
 def to_space(row: sa.Row[Any]) -> Space:
@@ -75,8 +97,10 @@ class Spaces:
     ) -> Space:
         """Make a space with the vectors of its probe pictures (n, dim) and of the texts (len(texts), dim)."""
         with self._database.writing() as connection:
-            inserted = connection.execute(
+            space_id = _highest_id(connection) + 1
+            connection.execute(
                 sa.insert(_SPACES).values(
+                    id=space_id,
                     model=model,
                     checkpoint_digest=checkpoint_digest,
                     preprocessing=preprocessing,
@@ -86,12 +110,11 @@ class Spaces:
                     probe=probe.astype("<f4").tobytes(),
                     created_at=utc_now(),
                 )
-            ).inserted_primary_key
-            assert inserted is not None
+            )
             if text_vectors is not None:
                 rows = [
                     {
-                        "space_id": inserted[0],
+                        "space_id": space_id,
                         "position": number,
                         "text": text,
                         "vector": vector.astype("<f4").tobytes(),
@@ -118,11 +141,57 @@ class Spaces:
             ).all()
         return np.frombuffer(b"".join(blobs), dtype="<f4").reshape(-1, space.dim)
 
-    def activate(self, space: Space) -> None:
-        """Let this space answer searches; the one before is retired and keeps its vectors."""
+    def set_building(self, space: Space) -> None:
+        """Say that a retired space is being completed."""
+        with self._database.writing() as connection:
+            connection.execute(sa.update(_SPACES).where(_SPACES.c.id == space.id).values(state="building"))
+
+    def activate(self, space: Space, *, incomplete: bool) -> None:
+        """Let this space answer searches; the one before is retired and keeps its vectors.
+
+        `incomplete` notes that photos wait for their vectors, so that the indexer fills them in.
+        """
         with self._database.writing() as connection:
             connection.execute(sa.update(_SPACES).where(_SPACES.c.state == "active").values(state="retired"))
             connection.execute(sa.update(_SPACES).where(_SPACES.c.id == space.id).values(state="active"))
+            connection.execute(sa.delete(schema.settings).where(schema.settings.c.key == INCOMPLETE))
+            if incomplete:
+                connection.execute(sa.insert(schema.settings).values(key=INCOMPLETE, value="1"))
+
+    def remove(self, space: Space) -> None:
+        """Remove a space that does not answer, with its vectors; its derived files are litter then.
+
+        In several transactions: a process that is killed meanwhile leaves a space with fewer vectors.
+        """
+        assert space.state != "active"
+        of_space = {"space": space.id}
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(schema.generations).where(schema.generations.c.space_id == space.id))
+        after = 0
+        while ids := self._embedding_ids(space, after):
+            after = ids[-1]
+            gone = [(id,) for id in ids]
+            with self._database.writing() as connection:
+                connection.exec_driver_sql("DELETE FROM masked WHERE embedding_id = ?", gone)
+                connection.exec_driver_sql("DELETE FROM embeddings WHERE id = ?", gone)
+        with self._database.writing() as connection:
+            note = insert(schema.settings).values(key=HIGHEST_ID, value=str(_highest_id(connection)))
+            kept = note.on_conflict_do_update(index_elements=["key"], set_={"value": note.excluded.value})
+            connection.execute(kept)
+            connection.execute(sa.text("DELETE FROM masked WHERE space_id = :space"), of_space)
+            connection.execute(sa.text("DELETE FROM space_texts WHERE space_id = :space"), of_space)
+            connection.execute(sa.text("DELETE FROM spaces WHERE id = :space"), of_space)
+            connection.execute(
+                sa.text("DELETE FROM prepared WHERE preprocessing NOT IN (SELECT preprocessing FROM spaces)")
+            )
+
+    def _embedding_ids(self, space: Space, after: int) -> list[int]:
+        # Not by the index, whose order is that of digests: neighbours in the table are removed page by page.
+        statement = sa.text(
+            "SELECT id FROM embeddings NOT INDEXED WHERE id > :after AND space_id = :space ORDER BY id LIMIT :rows"
+        )
+        with self._database.reading() as connection:
+            return list(connection.scalars(statement, {"after": after, "space": space.id, "rows": PRUNE_ROWS}))
 
     def count_embeddings(self, space: Space, after: int) -> int:
         """How many vectors the space has with ids above `after`."""
@@ -143,8 +212,21 @@ class Spaces:
         with self._database.reading() as connection:
             return list(connection.scalars(statement, values))
 
-    def count_unembedded(self, space: Space) -> int:
+    def count_unembedded(self, space: Space) -> Unembedded:
         """How many visible contents have no vector in the space."""
         values = {"space": space.id, "preprocessing": space.preprocessing}
+        statement = sa.text(f"SELECT count(*), coalesce(sum({_REACHABLE}), 0) {_UNEMBEDDED}")
         with self._database.reading() as connection:
-            return connection.scalar(sa.text(f"SELECT count(*) {_UNEMBEDDED}"), values) or 0
+            total, reachable = connection.execute(statement, values).one()
+        return Unembedded(total, reachable)
+
+    def count_visible(self) -> int:
+        """How many different photos (contents) the library shows, with a vector or without."""
+        with self._database.reading() as connection:
+            return connection.scalar(sa.text(f"SELECT count(*) {_VISIBLE}")) or 0
+
+
+def _highest_id(connection: sa.Connection) -> int:
+    """The highest id that a space has or had; 0 without one."""
+    had = connection.scalar(sa.select(schema.settings.c.value).where(schema.settings.c.key == HIGHEST_ID))
+    return max(int(had or 0), connection.scalar(sa.select(sa.func.max(_SPACES.c.id))) or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 from photoseek.conditions import Condition
 from photoseek.contracts import Candidates, Census, Embeddings, PhotoRow
 from photoseek.errors import LibraryNotFoundError
+from photoseek.storage.building import BuildingFiles
 from photoseek.storage.catalog import Catalog
 from photoseek.storage.census import read_census
 from photoseek.storage.files import Files
 from photoseek.storage.fingerprints import Fingerprints
 from photoseek.storage.generations import Generations
-from photoseek.storage.lock import WriterLock
+from photoseek.storage.lock import ModelChangeLock, WriterLock
 from photoseek.storage.migrations import migrate
 from photoseek.storage.query_cache import QueryCache
 from photoseek.storage.rows import Rows
@@ -63,6 +65,13 @@ class Store:
     def lock(self) -> WriterLock:
         return WriterLock(self.folder)
 
+    def brief_lock(self, cancel: threading.Event | None = None, *, patient: bool = True) -> WriterLock:
+        """The writer's lock for one transaction of work in the background; see `ProcessLock`."""
+        return WriterLock(self.folder, brief=True, patient=patient, cancel=cancel)
+
+    def model_change_lock(self) -> ModelChangeLock:
+        return ModelChangeLock(self.folder)
+
     @property
     def spaces(self) -> Spaces:
         return Spaces(self.catalog)
@@ -73,6 +82,14 @@ class Store:
 
     def files(self, space: Space) -> Files:
         return Files(self.catalog, space)
+
+    def building_files(self, space: Space, cancel: threading.Event | None = None) -> BuildingFiles:
+        """Files of a space that is built in the background: each transaction takes the writer's lock for itself."""
+        return BuildingFiles(self.catalog, space, lambda: self.brief_lock(cancel))
+
+    def building_generations(self, cancel: threading.Event | None = None) -> Generations:
+        """The same for its index."""
+        return Generations(self.catalog, self.folder, lambda: self.brief_lock(cancel))
 
     def rows(self, space: Space) -> Rows:
         return Rows(self.catalog, space)

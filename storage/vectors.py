@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from photoseek.contracts import Embeddings
 
+BYTES_PER_NUMBER = 2
 LENGTH_TOLERANCE = 1e-3
 """How far a stored vector's length may be from 1; float16 rounding moves it by about 1e-5."""
 

@@ -74,6 +74,8 @@ def work(request: dict[str, Any]) -> None:
                 library.index(request["folders"], batch_size=2, settings=settings)
             elif step == "use_model":
                 library.use_model(request["use_model"])
+            elif step == "prune":
+                library.prune_models()
             elif step == "forget":
                 library.forget(request["forget"])
             else:

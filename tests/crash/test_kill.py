@@ -79,6 +79,52 @@ def new_model(tmp_path: Path, tiny: Path, turned: Path) -> Scene:
     return Scene(base, {"steps": ["use_model"], "use_model": turned}, lambda library: library.use_model(turned))
 
 
+def new_model_half_built(tmp_path: Path, tiny: Path, turned: Path) -> Scene:
+    """Going on with a model of which some vectors are there, after photos were added, forgotten and went missing."""
+    new_model(tmp_path, tiny, turned)
+    photos, base, aside = tmp_path / "photos", tmp_path / "base", tmp_path / "aside"
+    (photos / "a").rename(aside)
+    write_photos(photos / "b", 3, first_seed=40)
+    with PhotoLibrary.open(base) as library:
+        library.index(photos)
+        write_photo(photos / "b" / "02.png", "blue", seed=97)
+        assert not library.use_model(turned).switched, "a photo has changed, those in a/ are missing"
+        assert library.status().building
+    aside.rename(photos / "a")
+    (photos / "b" / "01.png").unlink()
+    write_photos(photos / "c", 3, first_seed=60)
+    request = {"steps": ["index", "use_model"], "folders": [photos], "use_model": turned}
+
+    def again(library: PhotoLibrary) -> None:
+        library.index(photos)
+        library.use_model(turned)
+
+    return Scene(base, request, again)
+
+
+def back_to_the_old_model(tmp_path: Path, tiny: Path, turned: Path) -> Scene:
+    """The model before answers again, after photos were added."""
+    scene = new_model(tmp_path, tiny, turned)
+    base = tmp_path / "base"
+    write_photos(tmp_path / "photos" / "b", 4, first_seed=40)
+    with PhotoLibrary.open(base) as library:
+        library.use_model(turned)
+        library.index()
+    return Scene(base, {**scene.request, "use_model": tiny}, lambda library: library.use_model(tiny))
+
+
+def pruning(tmp_path: Path, tiny: Path, turned: Path) -> Scene:
+    """Vectors of the model before are removed; some of its photos are missing, one is forgotten."""
+    new_model(tmp_path, tiny, turned)
+    base, photos = tmp_path / "base", tmp_path / "photos"
+    with PhotoLibrary.open(base) as library:
+        library.use_model(turned)
+        (photos / "a" / "02.png").unlink()
+        library.index()
+        library.forget(photos / "a" / "03.png")
+    return Scene(base, {"steps": ["prune"]}, lambda library: library.prune_models())
+
+
 def forgetting_then_merging(tmp_path: Path, tiny: Path, turned: Path) -> Scene:
     """Photos are forgotten and new ones added, so that the generation is written without the old rows."""
     scene = first_run(tmp_path, tiny, turned)
@@ -101,7 +147,18 @@ def forgetting_then_merging(tmp_path: Path, tiny: Path, turned: Path) -> Scene:
 
 
 @pytest.mark.parametrize("kills", [pytest.param(4), pytest.param(50, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("make_scene", [first_run, later_run, new_model, forgetting_then_merging])
+@pytest.mark.parametrize(
+    "make_scene",
+    [
+        first_run,
+        later_run,
+        new_model,
+        new_model_half_built,
+        back_to_the_old_model,
+        pruning,
+        forgetting_then_merging,
+    ],
+)
 def test_a_kill_at_any_moment_loses_nothing(
     tmp_path: Path,
     tiny_checkpoint: Path,
