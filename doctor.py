@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,11 +84,32 @@ def _devices() -> Iterator[Finding]:
     torch = importlib.import_module("torch")
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
-            yield Finding(f"cuda:{number}", torch.cuda.get_device_name(number))
+            facts = torch.cuda.get_device_properties(number)
+            short = "bfloat16" if (facts.major, facts.minor) >= (8, 0) else "no bfloat16"
+            yield Finding(f"cuda:{number}", f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB, {short}")
+        yield Finding("GPU driver", _gpu_driver() or "version unknown")
+        yield _compiler()
     elif torch.backends.mps.is_available():
         yield Finding("mps", "available")
     else:
         yield Finding("GPU", "none that torch can use")
+
+
+def _gpu_driver() -> str | None:
+    """What NVIDIA's kernel module says about itself; None where it says nothing (other systems, other makers)."""
+    try:
+        return Path("/proc/driver/nvidia/version").read_text(encoding="utf-8").partition("\n")[0].strip()
+    except OSError:
+        return None
+
+
+def _compiler() -> Finding:
+    """Whether long runs can compile the tower, as far as that shows without compiling."""
+    if importlib.util.find_spec("triton") is None:
+        return Finding("torch.compile", "not available", "install triton: long runs compile the tower with it")
+    if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        return Finding("torch.compile", "not available", "install a C compiler: triton needs one")
+    return Finding("torch.compile", f"triton {_version('triton') or 'of torch'}")
 
 
 def _model() -> Finding:

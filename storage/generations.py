@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +21,7 @@ from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog, utc_now
 from photoseek.storage.durable import file_digest, new_folder, synced_file
 from photoseek.storage.faissfile import flat_rows, new_flat, open_index, write_index
+from photoseek.storage.ivf import IvfBuilder
 from photoseek.storage.spaces import Space, Spaces
 from photoseek.storage.tuning import Tuned, tune
 from photoseek.storage.vectors import from_blobs
@@ -34,13 +34,6 @@ IVF_FILE = "ivf.faiss"
 MANIFEST_FILE = "manifest.json"
 
 CHUNK_ROWS = 8192
-LISTS_PER_ROOT = 8
-"""nlist over the square root of the rows. Measured with words on 1,000,000 vectors, for recall@10 0.99: 4 scans 5.6% of
-the rows, 8 scans 2.6%, 16 scans 1.2%, but then comparing with the centroids costs more than the rows that are saved."""
-TRAINING_ROWS_PER_LIST = 40
-"""FAISS wants at least 39; more costs time and gains little for float vectors."""
-TRAINING_ROUNDS = 6
-"""Of k-means; later ones move little."""
 RETRAIN_GROWTH = 4
 """Lists are trained anew when a generation holds this many times the rows they were trained for."""
 
@@ -257,6 +250,7 @@ class Generations:
         self, old: Generation | None, ids: NDArray[np.int64], flat: faiss.IndexScalarQuantizer
     ) -> tuple[faiss.IndexIVFScalarQuantizer, int]:
         """The inverted lists of all rows, and how many rows they were trained for."""
+        builder = IvfBuilder()
         if old is not None and old.nlist and len(ids) <= RETRAIN_GROWTH * old.trained_rows:
             ivf = open_index(old.folder / IVF_FILE, mapped=False)
             old_ids = read_ids(old.folder, mapped=False)
@@ -265,11 +259,11 @@ class Generations:
                 ivf.remove_ids(faiss.IDSelectorBatch(gone))
             start, trained_rows = int(np.searchsorted(ids, old.last_embedding_id, side="right")), old.trained_rows
         else:
-            ivf, start, trained_rows = train_ivf(flat), 0, len(ids)
+            ivf, start, trained_rows = builder.train(flat), 0, len(ids)
         rows = flat_rows(flat)
         for first in range(start, len(ids), CHUNK_ROWS):
             part = slice(first, min(first + CHUNK_ROWS, len(ids)))
-            ivf.add_with_ids(rows[part].astype(np.float32), ids[part])
+            builder.add(ivf, rows[part].astype(np.float32), ids[part])
         if ivf.ntotal != len(ids):
             raise DamageError(f"the lists hold {ivf.ntotal} vectors for {len(ids)} ids", hint="run verify --repair")
         return ivf, trained_rows
@@ -344,20 +338,3 @@ def check_sizes(folder: Path) -> None:
     for name, (size, _digest) in read_manifest(folder).items():
         if (folder / name).stat().st_size != size:
             raise DamageError(f"{folder / name} is damaged: its size is not the one it was written with")
-
-
-def train_ivf(flat: faiss.IndexScalarQuantizer) -> faiss.IndexIVFScalarQuantizer:
-    """Empty inverted lists, about 8 sqrt(n) of them, trained on a sample of the rows; 8-bit codes."""
-    rows = flat_rows(flat)
-    nlist = max(1, min(round(LISTS_PER_ROOT * math.sqrt(len(rows))), len(rows) // 39))
-    sample = np.random.default_rng(0).permutation(len(rows))[: nlist * TRAINING_ROWS_PER_LIST]
-    quantizer = faiss.IndexFlatIP(flat.d)
-    ivf = faiss.IndexIVFScalarQuantizer(
-        quantizer, flat.d, nlist, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
-    )
-    ivf.cp.spherical = True
-    ivf.cp.seed = 0
-    ivf.cp.niter = TRAINING_ROUNDS
-    ivf.cp.min_points_per_centroid = 1  # small libraries with IVF forced on; FAISS would warn on stdout
-    ivf.train(rows[np.sort(sample)].astype(np.float32))
-    return ivf
