@@ -32,14 +32,17 @@ class Calibration:
     """
 
     log_odds_weight: float
-    """Of the log odds against the bank of neutral texts, above 0."""
+    """Of the query's log odds against the bank of neutral texts, above 0."""
+    clarity_weight: float
+    """Of how clearly the photo reads among the bank's texts."""
     generality_weight: float
     """Of the mean cosine of query and bank."""
     bias: float
     near: float
     """Texts of the bank with a higher cosine to the query mean the same and are left out."""
-    threshold: float
-    """Confidence from which on a photo counts as found, between 0 and 1."""
+    threshold_generality_weight: float
+    """A photo counts as found from the logistic of this times the query's generality and the next."""
+    threshold_bias: float
 
 
 class Preprocessing(Protocol):

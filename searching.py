@@ -20,7 +20,7 @@ from photoseek.contracts import Embeddings, Picture, Preprocessing
 from photoseek.errors import PhotoUnreadableError, UsageError
 from photoseek.picture_reader import PictureReader, picture_bytes
 from photoseek.search.asked import Asked
-from photoseek.search.confidence import confidences
+from photoseek.search.confidence import confidences, found_from
 from photoseek.search.query import Part, PictureLike, Query, Term, Words, combine
 from photoseek.search.ranking import FILE_ID_PREFIX, PageOptions, Question, fold, photo_of, rank
 from photoseek.search.results import Photo, Results
@@ -93,7 +93,7 @@ class Searcher:
             vector,
             tuple(terms),
             confidence=lambda photos: confidences(calibration, wanted, photos, bank, logit_scale),
-            threshold=calibration.threshold,
+            threshold=found_from(calibration, wanted, bank),
             reasons=reasons,
             digest=digest,
         )

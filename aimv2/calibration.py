@@ -32,6 +32,6 @@ def read_calibration(folder: Path) -> Calibration | None:
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
             raise CheckpointError(f"{file}: {name} is no number but {value!r}")
     calibration = Calibration(**{name: float(value) for name, value in values.items() if value is not None})
-    if not (calibration.log_odds_weight > 0 and 0 <= calibration.threshold <= 1):
-        raise CheckpointError(f"{file}: log_odds_weight must be above 0, threshold between 0 and 1")
+    if calibration.log_odds_weight <= 0:
+        raise CheckpointError(f"{file}: log_odds_weight must be above 0, not {calibration.log_odds_weight}")
     return calibration

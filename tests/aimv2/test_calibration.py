@@ -12,7 +12,15 @@ from photoseek.aimv2 import open_checkpoint
 from photoseek.contracts import Calibration
 from photoseek.errors import CheckpointError
 
-NUMBERS = {"log_odds_weight": 0.4, "generality_weight": 5, "bias": -3.5, "near": 0.8, "threshold": 0.1}
+NUMBERS = {
+    "log_odds_weight": 0.4,
+    "clarity_weight": 0.7,
+    "generality_weight": 5,
+    "bias": -3.5,
+    "near": 0.8,
+    "threshold_generality_weight": 2.5,
+    "threshold_bias": -2,
+}
 
 
 @pytest.fixture
@@ -32,7 +40,7 @@ def test_it_is_read_and_leaves_the_digest_alone(folder: Path):
     before = open_checkpoint(folder).digest
     write(folder, {"version": 1, **NUMBERS, "fitted": {"photos": 1494}})
     checkpoint = open_checkpoint(folder)
-    assert checkpoint.calibration == Calibration(0.4, 5.0, -3.5, 0.8, 0.1)
+    assert checkpoint.calibration == Calibration(0.4, 0.7, 5.0, -3.5, 0.8, 2.5, -2.0)
     assert checkpoint.digest == before
 
 
@@ -47,7 +55,7 @@ def test_one_of_a_later_formula_counts_as_none(folder: Path):
         ({"bias": None}, "bias"),
         ({"near": True}, "near"),
         ({"generality_weight": float("nan")}, "generality_weight"),
-        ({"threshold": 1.5}, "threshold"),
+        ({"threshold_bias": "high"}, "threshold_bias"),
         ({"log_odds_weight": -1}, "log_odds_weight"),
     ],
 )

@@ -23,7 +23,8 @@ Command = Callable[..., Any]
 def calibrated(tiny_checkpoint: Path, tmp_path: Path, photos: Path, command: Command) -> Path:
     folder = tmp_path / "calibrated"
     shutil.copytree(tiny_checkpoint, folder)
-    numbers = {"log_odds_weight": 1.0, "generality_weight": 0.0, "bias": -3.0, "near": 0.99, "threshold": 0.5}
+    numbers = {"log_odds_weight": 1.0, "clarity_weight": 0.0, "generality_weight": 0.0, "bias": -3.0, "near": 0.99}
+    numbers |= {"threshold_generality_weight": 0.0, "threshold_bias": 0.0}
     (folder / "calibration.json").write_text(json.dumps({"version": 1, **numbers}))
     write_photos(photos, 8)
     command("index", photos, "--model", folder)

@@ -17,10 +17,12 @@ from photoseek.errors import UsageError
 CALIBRATION = {
     "version": 1,
     "log_odds_weight": 1.0,
+    "clarity_weight": 0.0,
     "generality_weight": 0.0,
     "bias": -3.0,
     "near": 0.99,
-    "threshold": 0.5,
+    "threshold_generality_weight": 0.0,
+    "threshold_bias": 0.0,
 }
 
 

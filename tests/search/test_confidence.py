@@ -9,9 +9,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from photoseek.contracts import Calibration
-from photoseek.search.confidence import confidences, general, log_odds
+from photoseek.search.confidence import confidences, found_from, generality, read
 
-CALIBRATION = Calibration(log_odds_weight=0.4, generality_weight=5.0, bias=-3.0, near=0.8, threshold=0.1)
+CALIBRATION = Calibration(
+    log_odds_weight=0.4,
+    clarity_weight=0.5,
+    generality_weight=5.0,
+    bias=-3.0,
+    near=0.8,
+    threshold_generality_weight=2.0,
+    threshold_bias=-2.5,
+)
 
 
 def unit(seed: int, *shape: int) -> NDArray[np.float32]:
@@ -29,10 +37,17 @@ def test_they_are_probabilities_at_any_logit_scale(seed: int, photos: int, texts
 
 def test_the_formula_written_out():
     query, photos, bank, scale = unit(0, 16), unit(1, 5, 16), unit(2, 30, 16), 40.0
+    assert (bank @ query <= CALIBRATION.near).all()
     for photo, found in zip(photos, confidences(CALIBRATION, query, photos, bank, scale), strict=True):
-        odds = np.exp(scale * float(query @ photo)) / np.mean([np.exp(scale * float(text @ photo)) for text in bank])
-        activation = 0.4 * np.log(odds) + 5.0 * np.mean(bank @ query) - 3.0
-        assert found == pytest.approx(1 / (1 + np.exp(-activation)), rel=1e-4)
+        odds = np.exp(scale * (bank @ photo).astype(np.float64))
+        shares = odds / odds.sum()
+        activation = (
+            0.4 * np.log(np.exp(scale * float(query @ photo)) / odds.mean())
+            + 0.5 * (np.log(30) + float(shares @ np.log(shares)))
+            + 5.0 * np.mean(bank @ query)
+            - 3.0
+        )
+        assert found == pytest.approx(1 / (1 + np.exp(-activation)), rel=1e-3)
 
 
 def test_a_photo_keeps_its_confidence_whatever_stands_beside_it():
@@ -52,21 +67,28 @@ def test_among_photos_that_the_bank_reads_alike_the_nearer_is_the_more_likely():
 
 
 def test_a_text_that_says_the_same_as_the_query_does_not_count_against_it():
-    query, photos, bank = unit(0, 16), unit(1, 5, 16), unit(2, 30, 16)
+    query, bank = unit(0, 16), unit(2, 30, 16)
     with_twin = np.concatenate([bank, query[None]])
-    np.testing.assert_array_equal(
-        log_odds(query, photos, with_twin, 40.0, near=0.8), log_odds(query, photos, bank, 40.0, near=0.8)
-    )
-    assert (
-        log_odds(query, query[None], with_twin, 40.0, near=1.1) < log_odds(query, query[None], bank, 40.0, 0.8)
-    ).all()
+    spared = read(query, query[None], with_twin, 40.0, near=0.8).log_odds
+    np.testing.assert_allclose(spared, read(query, query[None], bank, 40.0, near=0.8).log_odds, rtol=1e-5)
+    assert read(query, query[None], with_twin, 40.0, near=1.1).log_odds < spared
 
 
 def test_a_bank_of_nothing_but_twins_still_gives_odds():
     query, photos = unit(0, 16), unit(1, 5, 16)
-    np.testing.assert_allclose(log_odds(query, photos, query[None], 40.0, near=0.8), 0, atol=1e-4)
+    np.testing.assert_allclose(read(query, photos, query[None], 40.0, near=0.8).log_odds, 0, atol=1e-4)
 
 
-def test_general_words_lie_closer_to_the_bank():
+def test_a_photo_that_reads_as_one_text_is_clearer_than_one_between_two():
+    bank = np.eye(8, dtype=np.float32)[:4]
+    one, between = bank[0], (bank[0] + bank[1]) / np.sqrt(np.float32(2))
+    none = np.eye(8, dtype=np.float32)[7]
+    clarity = read(bank[2], np.stack([none, between, one]), bank, 40.0, near=0.8).clarity
+    np.testing.assert_allclose(clarity, [0, np.log(2), np.log(4)], atol=1e-3)
+
+
+def test_general_words_lie_closer_to_the_bank_and_need_more_confidence():
     bank = unit(2, 30, 16)
-    assert general(bank.mean(axis=0) / np.linalg.norm(bank.mean(axis=0)), bank) > general(unit(3, 16), bank)
+    general, special = bank.mean(axis=0) / np.linalg.norm(bank.mean(axis=0)), unit(3, 16)
+    assert generality(general, bank) > generality(special, bank)
+    assert 0 < found_from(CALIBRATION, special, bank) < found_from(CALIBRATION, general, bank) < 1
