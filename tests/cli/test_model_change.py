@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from photoseek.binding import ModelBinding
 load = ModelBinding._load_vision
 
 class Slow:
+    batch_size, batches_at_once = 8, 1
+
     def __init__(self, tower):
         self._tower, self.dim = tower, tower.dim
 
@@ -32,7 +37,7 @@ class Slow:
         sys.stdin.readline()
         return self._tower.encode(pictures)
 
-ModelBinding._load_vision = lambda binding, checkpoint: Slow(load(binding, checkpoint))
+ModelBinding._load_vision = lambda binding, checkpoint, **how: Slow(load(binding, checkpoint, **how))
 with PhotoLibrary.open(sys.argv[1], engine="numpy") as library:
     change = library.use_model(sys.argv[2], workers=1)
 print("switched" if change.switched else "waiting", change.waiting, flush=True)
@@ -124,7 +129,12 @@ def build(
 ) -> Callable[[], subprocess.Popen[bytes]]:
     """Starts a build, and returns when eight more photos have their vectors and the next are being embedded."""
 
+    def embeddings() -> int:
+        with closing(sqlite3.connect(f"file:{tmp_path}/library/catalog.sqlite?mode=ro", uri=True)) as connection:
+            return int(connection.execute("SELECT count(*) FROM embeddings").fetchone()[0])
+
     def start() -> subprocess.Popen[bytes]:
+        before = embeddings()
         process = subprocess.Popen(
             [sys.executable, "-c", SLOW_BUILD, tmp_path / "library", turned_checkpoint],
             stdin=subprocess.PIPE,
@@ -138,6 +148,10 @@ def build(
         process.stdin.flush()
         for _ in range(3):
             assert process.stdout.readline() == b"batch\n"
+        until = time.monotonic() + 60
+        while embeddings() < before + 8:  # another thread stores them
+            assert time.monotonic() < until, "the first batch was not stored"
+            time.sleep(0.05)
         return process
 
     return start
@@ -169,7 +183,7 @@ def test_processes_index_forget_and_search_while_another_builds(
     building = build()
     write_photos(photos / "new", 10, first_seed=200)
     indexing = process("--library", library, "index", "--workers", "1", *engine)
-    searches = [len(run("search", "red", "--json", "--limit", "200", *engine).splitlines()) for _ in range(3)]
+    searches = [len(json.loads(run("search", "red", "--json", "--limit", "200", *engine))["matches"]) for _ in range(3)]
     assert ended(indexing).startswith("90 photos seen: 10 indexed, 80 unchanged")
     status = json.loads(run("status", "--json"))
     assert (status["model"], status["indexed"]) == (str(tiny_checkpoint), 90)
@@ -179,7 +193,7 @@ def test_processes_index_forget_and_search_while_another_builds(
     assert ended(building).splitlines()[-1] == "switched 0"
     assert set(searches) <= {80, 90}
     assert json.loads(run("status", "--json"))["model"] == str(turned_checkpoint)
-    assert len(run("search", "red", "--json", "--limit", "200", *engine).splitlines()) == 89
+    assert len(json.loads(run("search", "red", "--json", "--limit", "200", *engine))["matches"]) == 89
     assert len(stored_files(library)) == len(stored_vectors(library)) == 89
     run("verify")
 
