@@ -44,7 +44,7 @@ class Question:
     confidence: Callable[[Embeddings], NDArray[np.float32]] | None = None
     """How likely each of these photos (n, dim) shows what the words say: (n,); None where nothing can be said."""
     threshold: float | None = None
-    """Confidence from which on a photo counts as found."""
+    """Confidence from which on a photo counts as found; None without `confidence`."""
     reasons: Callable[[Sequence[int]], Mapping[int, Mapping[str, float]]] | None = None
     """More for `Match.why`, by the ids of files."""
     digest: str = ""
@@ -117,6 +117,8 @@ class _Ranking:
         self._store, self._question, self._options = store, question, options
         self._allowed, self._online, self._rule = allowed, online, rule
         self._dated: NDArray[np.int64] | None = None
+        self._looked_up: dict[int, list[PhotoRow]] = {}
+        self._read: dict[int, float] = {}
         self._before = Cursor.decode(options.after, question.digest) if options.after is not None else None
         self._shown = self._before.shown if self._before is not None else frozenset[int]()
         self._newest = self._before.newest if self._before is not None else store.last_id
@@ -146,7 +148,7 @@ class _Ranking:
             exact=candidates.exact,
             undated=undated,
             verdict=self._verdict(best, confident),
-            threshold=self._threshold if self._question.confidence is not None else None,
+            threshold=self._threshold,
             next=self._cursor(list(groups)[:wanted], candidates.exact) if more and ids else None,
             count_above=self._count_above,
         )
@@ -219,7 +221,11 @@ class _Ranking:
         return dict(sorted(groups.items(), key=lambda pair: (-scores[pair[0]], pair[1][0].path)))
 
     def _files(self, ids: list[int]) -> dict[int, list[PhotoRow]]:
-        return fold(self._store.rows(ids, include_missing=self._options.include_missing), self._online)
+        """The files of each embedding; each is looked up once. Those without a file that may be shown are left out."""
+        new = [id for id in ids if id not in self._looked_up]
+        found = fold(self._store.rows(new, include_missing=self._options.include_missing), self._online) if new else {}
+        self._looked_up.update((id, found.get(id, [])) for id in new)
+        return {id: self._looked_up[id] for id in ids if self._looked_up[id]}
 
     # What is said about them
 
@@ -265,10 +271,14 @@ class _Ranking:
         return found
 
     def _confident(self, ids: list[int]) -> dict[int, float]:
-        """How likely each of them shows what the words say; empty where nothing can be said."""
-        if self._question.confidence is None or not ids:
+        """How likely each of them shows what the words say, each read once; empty where nothing can be said."""
+        if self._question.confidence is None:
             return {}
-        return dict(zip(ids, self._question.confidence(self._store.vectors(ids)).tolist(), strict=True))
+        new = [id for id in ids if id not in self._read]
+        if new:
+            confident = self._question.confidence(self._store.vectors(new))
+            self._read.update(zip(new, confident.tolist(), strict=True))
+        return {id: self._read[id] for id in ids}
 
     def _above(self, ids: list[int]) -> list[int]:
         """Those that reach the threshold, in order."""
@@ -276,12 +286,12 @@ class _Ranking:
         return [id for id in ids if confident[id] >= threshold]
 
     def _verdict(self, best: list[int], confident: dict[int, float]) -> Verdict:
-        if self._question.confidence is None or self._threshold is None:
+        if self._threshold is None:
             return "uncalibrated"
         return "found" if any(confident[id] >= self._threshold for id in best) else "nothing"
 
     def _count_above(self) -> int | None:
-        if self._question.confidence is None or self._threshold is None:
+        if self._threshold is None:
             return None
         return len(self._above(self._search(CONFIDENT_DEPTH, exact=self._options.exact).ids.tolist()))
 

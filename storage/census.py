@@ -36,9 +36,9 @@ def read_census(catalog: Catalog, space: Space) -> Census:
     """The files in one consistent view of the catalog; about 10 microseconds and 150 bytes a file."""
     cameras: dict[tuple[str | None, str | None], int] = {(None, None): 0}
     parts = []
+    known = catalog.version >= fingerprints.SINCE_VERSION
+    statement = sa.text(_SELECT.format(fingerprint="p.fingerprint" if known else "NULL"))
     with catalog.database.reading() as connection:
-        known = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one()) >= fingerprints.SINCE_VERSION
-        statement = sa.text(_SELECT.format(fingerprint="p.fingerprint" if known else "NULL"))
         result = connection.execute(statement, {"space": space.id, "preprocessing": space.preprocessing})
         while rows := result.fetchmany(ROWS_AT_ONCE):
             parts.append(_columns(rows, cameras))

@@ -9,12 +9,11 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from photoseek.storage.catalog import Catalog
+from photoseek.storage.rows import ROWS_PER_STATEMENT
 from photoseek.storage.spaces import Space
 
 SINCE_VERSION = 2
 """Of the schema; a catalog that no writer has migrated yet has none."""
-IDS_PER_STATEMENT = 500
-"""SQLite takes at most 32,766 bound values in one statement."""
 
 # CROSS JOIN keeps SQLite to this order: from the embeddings asked for to their pictures, by the index on them.
 _FROM = (
@@ -27,7 +26,7 @@ class Fingerprints:
     """Reads fingerprints in one space."""
 
     def __init__(self, catalog: Catalog, space: Space) -> None:
-        self._database = catalog.database
+        self._catalog = catalog
         self._space = space
 
     def of_embeddings(self, embedding_ids: Sequence[int]) -> NDArray[np.uint64]:
@@ -37,12 +36,12 @@ class Fingerprints:
         )
         found: dict[int, int] = {}
         ids = list(embedding_ids)
-        with self._database.reading() as connection:
-            if int(connection.exec_driver_sql("PRAGMA user_version").scalar_one()) >= SINCE_VERSION:
-                for first in range(0, len(ids), IDS_PER_STATEMENT):
+        if self._catalog.version >= SINCE_VERSION:
+            with self._catalog.database.reading() as connection:
+                for first in range(0, len(ids), ROWS_PER_STATEMENT):
                     values = {
                         "preprocessing": self._space.preprocessing,
-                        "ids": ids[first : first + IDS_PER_STATEMENT],
+                        "ids": ids[first : first + ROWS_PER_STATEMENT],
                     }
                     found.update((row.id, row.fingerprint) for row in connection.execute(statement, values))
         return np.array([found.get(id, 0) for id in ids], dtype=np.uint64)

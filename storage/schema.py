@@ -169,7 +169,8 @@ generations = Table(
 )
 
 # Since version 2: files of which something that filters ask for changed, was removed, or that show another picture
-# now. A generation's columns hold the facts of its files; of those named here by a newer id they are out of date.
+# now. Kept for generations that will hold the facts of their files: of those named here by a newer id they will be out
+# of date. Nothing reads it yet.
 changed_files = Table(
     "changed_files",
     metadata,
