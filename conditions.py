@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -114,6 +115,34 @@ class AddedSince(Condition):
     """Came into the library at this time or later: ISO 8601, UTC."""
 
     moment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ids(Condition):
+    """One of these photos, by the ids that apps see."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OfFiles(Condition):
+    """One of these rows of the catalog: what `Ids` becomes on its way to storage."""
+
+    file_ids: tuple[int, ...]
+
+
+def replace_ids(condition: Condition, file_ids: Callable[[Sequence[str]], Sequence[int]]) -> Condition:
+    """The same condition in terms of storage: every `Ids` as the files that `file_ids` finds for it."""
+    match condition:
+        case And(left, right):
+            return And(replace_ids(left, file_ids), replace_ids(right, file_ids))
+        case Or(left, right):
+            return Or(replace_ids(left, file_ids), replace_ids(right, file_ids))
+        case Not(inner):
+            return Not(replace_ids(inner, file_ids))
+        case Ids(ids):
+            return OfFiles(tuple(file_ids(ids)))
+    return condition
 
 
 def mentions_date(condition: Condition) -> bool:

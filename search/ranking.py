@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from photoseek.contracts import Candidates, Embeddings, PhotoRow, VectorStore
+from photoseek.contracts import Candidates, Embeddings, IdSet, PhotoRow, VectorStore
 from photoseek.errors import UsageError
 from photoseek.search.cursor import Cursor
 from photoseek.search.query import Term
@@ -84,7 +84,7 @@ def rank(
     question: Question,
     options: PageOptions,
     *,
-    allowed: NDArray[np.int64] | None = None,
+    allowed: IdSet | None = None,
     online: Callable[[bytes], bool] = lambda root: True,
     rule: Rule = UNMEASURED,
     undated: int = 0,
@@ -92,7 +92,7 @@ def rank(
     """One page of the matches for a question.
 
     Args:
-        allowed: ascending embedding ids to search among; all visible ones without it.
+        allowed: embeddings to search among; all visible ones without it.
         online: can files below this root path be opened now?
         rule: which photos are one moment, where near-duplicates are folded.
     Raises:
@@ -110,7 +110,7 @@ class _Ranking:
         store: VectorStore,
         question: Question,
         options: PageOptions,
-        allowed: NDArray[np.int64] | None,
+        allowed: IdSet | None,
         online: Callable[[bytes], bool],
         rule: Rule,
     ) -> None:
@@ -202,7 +202,7 @@ class _Ranking:
             return self._store.search(self._question.vector, count, allowed=self._allowed, exact=exact)
         if self._dated is None:
             assert self._allowed is not None, "a question without words or pictures has a condition"
-            self._dated = np.array(self._store.by_date(self._allowed.tolist()), dtype=np.int64)
+            self._dated = np.array(self._store.by_date(self._allowed.ids().tolist()), dtype=np.int64)
         ids = self._dated[:count]
         return Candidates(ids, np.ones(len(ids), dtype=np.float32), exact=True)
 

@@ -73,3 +73,19 @@ def flat_rows(index: faiss.IndexScalarQuantizer) -> NDArray[np.float16]:
         return np.empty((0, index.d), dtype=np.float16)
     codes: NDArray[np.uint8] = faiss.rev_swig_ptr(index.codes.data(), size)
     return codes.view(np.float16).reshape(index.ntotal, index.d)
+
+
+def score_rows(
+    index: faiss.IndexScalarQuantizer, positions: NDArray[np.int64], query: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The `count` best of some rows of a flat index for a query (dim,): positions and exact scores.
+
+    By a flat index of these rows alone: FAISS decodes float16 in half of the time that NumPy takes.
+    """
+    count = min(count, len(positions))
+    if count == 0:
+        return positions[:0], np.empty(0, dtype=np.float32)
+    some = new_flat(index.d)
+    some.add_sa_codes(flat_rows(index)[positions].view(np.uint8))
+    scores, found = some.search(query[None], count)
+    return positions[found[0]], scores[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import os
@@ -16,6 +17,7 @@ from photoseek.conditions import (
     Contains,
     Near,
     Not,
+    OfFiles,
     Or,
     Shape,
     Taken,
@@ -78,6 +80,10 @@ def compile_condition(condition: Condition, roots: list[Root]) -> sa.ColumnEleme
             return _near(latitude, longitude, km)
         case AddedSince(moment):
             return schema.files.c.added_at >= moment
+        case OfFiles(file_ids):
+            # As one value: SQLite takes no more than 32,766.
+            numbers = sa.func.json_each(json.dumps(file_ids)).table_valued("value")
+            return schema.files.c.id.in_(sa.select(numbers.c.value))
     raise TypeError(f"{type(condition).__name__} is no condition on photos")
 
 
@@ -105,12 +111,19 @@ def _under(folder: bytes, roots: list[Root]) -> sa.ColumnElement[bool]:
     return sa.or_(*inside)
 
 
+def near_box(latitude: float, longitude: float, km: float) -> tuple[tuple[float, float], tuple[float, float] | None]:
+    """Degrees (south, north) and (west, east) around a circle; no sides where the box would meet the date line."""
+    degrees = km / KM_PER_DEGREE
+    wide = degrees / max(math.cos(math.radians(min(90.0, abs(latitude) + degrees))), 1e-6)
+    whole = wide < 180 and longitude - wide >= -180 and longitude + wide <= 180
+    return (latitude - degrees, latitude + degrees), (longitude - wide, longitude + wide) if whole else None
+
+
 def _near(latitude: float, longitude: float, km: float) -> sa.ColumnElement[bool]:
     """A box that indexes and comparisons make cheap, then the true distance (`distance.distance_km`)."""
-    degrees = km / KM_PER_DEGREE
-    box = [_CONTENTS.latitude.between(latitude - degrees, latitude + degrees)]
-    wide = degrees / max(math.cos(math.radians(min(90.0, abs(latitude) + degrees))), 1e-6)
-    if wide < 180 and longitude - wide >= -180 and longitude + wide <= 180:  # otherwise the box meets the date line
-        box.append(_CONTENTS.longitude.between(longitude - wide, longitude + wide))
+    (south, north), sides = near_box(latitude, longitude, km)
+    box = [_CONTENTS.latitude.between(south, north)]
+    if sides is not None:
+        box.append(_CONTENTS.longitude.between(*sides))
     distance = sa.func.photoseek_km(_CONTENTS.latitude, _CONTENTS.longitude, latitude, longitude)
     return sa.and_(*box, distance <= km)

@@ -19,21 +19,33 @@ from photoseek.contracts import Embeddings
 from photoseek.errors import DamageError
 from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog, utc_now
+from photoseek.storage.column_files import (
+    COLUMNS_FOLDER,
+    count_changes,
+    drop_changes,
+    read_array,
+    read_header,
+    usable,
+    write_columns,
+)
 from photoseek.storage.durable import file_digest, new_folder, synced_file
 from photoseek.storage.faissfile import flat_rows, new_flat, open_index, write_index
 from photoseek.storage.ivf import IvfBuilder
+from photoseek.storage.lists import Reach
 from photoseek.storage.spaces import Space, Spaces
-from photoseek.storage.tuning import Tuned, tune
-from photoseek.storage.vectors import from_blobs
+from photoseek.storage.tuning import tune
+from photoseek.storage.vectors import from_blobs, read_blobs
 
 log = logging.getLogger(__name__)
 
 VECTORS_FILE = "vectors.faiss"
 IDS_FILE = "ids.npy"
-IVF_FILE = "ivf.faiss"
+LISTS_FILE = "lists.faiss"
 MANIFEST_FILE = "manifest.json"
 
 CHUNK_ROWS = 8192
+CHANGED_MAX_FILES = 50_000
+"""More files than this that changed since the generation make a new one due: filters read them from the catalog."""
 RETRAIN_GROWTH = 4
 """Lists are trained anew when a generation holds this many times the rows they were trained for."""
 
@@ -108,7 +120,7 @@ class Generations:
             due = total >= min(settings.generation_min_rows, settings.ivf_min_rows)
         else:
             wants_ivf = total >= settings.ivf_min_rows and current.nlist == 0
-            due = delta >= settings.delta_max_rows or wants_ivf or not self.whole(current)
+            due = delta >= settings.delta_max_rows or wants_ivf or not self.whole(current) or self._outdated(current)
         if due and total:
             self.build(space, settings)
         return due
@@ -120,6 +132,14 @@ class Generations:
         except (FileNotFoundError, DamageError):
             return False
         return True
+
+    def _outdated(self, generation: Generation) -> bool:
+        """Has it lists of an older photoseek, no columns for filters, or none that are worth making right?"""
+        header = read_header(generation.folder)
+        if header is None or (generation.nlist and read_reach(generation.folder) is None):
+            return True
+        with self._catalog.database.reading() as connection:
+            return not usable(connection, header) or count_changes(connection, header) > CHANGED_MAX_FILES
 
     def build(self, space: Space, settings: IndexSettings) -> Generation:
         """Write a generation of every vector of the space and make it current.
@@ -140,22 +160,23 @@ class Generations:
             write_index(flat, folder / VECTORS_FILE)
             with synced_file(folder / IDS_FILE) as stream:
                 np.save(stream, ids)
-            tuned = Tuned(nprobe=0, recall=None)
-            trained_rows = nlist = 0
+            trained_rows = nlist = nprobe = 0
+            reach = recall = None
             if len(ids) >= max(settings.ivf_min_rows, 1):
-                ivf, trained_rows = self._ivf(old, ids, flat)
-                nlist = ivf.nlist
-                tuned = tune(ivf, flat, ids, Spaces(self._catalog).text_vectors(space))
-                write_index(ivf, folder / IVF_FILE)
-            self._write_manifest(folder, space, len(ids))
+                lists, trained_rows = self._lists(old, ids, flat)
+                tuned = tune(lists, flat, Spaces(self._catalog).text_vectors(space))
+                nlist, nprobe, reach, recall = tuned.nlist, tuned.nprobe, tuned.reach, tuned.recall
+                write_index(lists, folder / LISTS_FILE)
+            columns = write_columns(self._catalog, space, ids, folder / COLUMNS_FOLDER)
+            self._write_manifest(folder, space, len(ids), reach)
         row = {
             "space_id": space.id,
             "folder": target.relative_to(self._library).as_posix(),
             "rows": len(ids),
             "last_embedding_id": int(ids[-1]) if len(ids) else 0,
             "nlist": nlist,
-            "nprobe": tuned.nprobe,
-            "recall": tuned.recall,
+            "nprobe": nprobe,
+            "recall": recall,
             "trained_rows": trained_rows,
             "created_at": utc_now(),
         }
@@ -168,8 +189,10 @@ class Generations:
                 connection.exec_driver_sql(
                     "DELETE FROM masked WHERE embedding_id = ?", [(id,) for id in unmasked.tolist()]
                 )
+            if space.state == "active":
+                drop_changes(connection, columns)
         self._remove(self.litter(space))
-        log.info("index generation %s: %d rows, nlist %d, nprobe %d", row["folder"], len(ids), nlist, tuned.nprobe)
+        log.info("index generation %s: %d rows, nlist %d, nprobe %d", row["folder"], len(ids), nlist, nprobe)
         generation = self.current(space)
         assert generation is not None
         return generation
@@ -220,22 +243,15 @@ class Generations:
         return ids, flat
 
     def _chunks(self, space: Space, after: int) -> Iterator[tuple[NDArray[np.int64], Embeddings]]:
-        table = schema.embeddings.c
-        statement = (
-            sa.select(table.id, table.vector)
-            .where(table.space_id == space.id, table.id > sa.bindparam("after"))
-            .order_by(table.id)
-            .limit(CHUNK_ROWS)
-        )
         while True:
             with self._catalog.database.reading() as connection:
-                rows = connection.execute(statement, {"after": after}).all()
+                rows = read_blobs(connection, space.id, after=after, rows=CHUNK_ROWS)
             if not rows:
                 return
-            after = rows[-1].id
+            after = rows[-1][0]
             yield (
-                np.array([row.id for row in rows], dtype=np.int64),
-                from_blobs([row.vector for row in rows], space.dim),
+                np.array([id for id, _vector in rows], dtype=np.int64),
+                from_blobs([vector for _id, vector in rows], space.dim),
             )
 
     def _gone(self, connection: sa.Connection, space: Space) -> NDArray[np.int64]:
@@ -246,31 +262,30 @@ class Generations:
         )
         return np.array(connection.scalars(statement, {"space": space.id}).all(), dtype=np.int64)
 
-    def _ivf(
+    def _lists(
         self, old: Generation | None, ids: NDArray[np.int64], flat: faiss.IndexScalarQuantizer
-    ) -> tuple[faiss.IndexIVFScalarQuantizer, int]:
+    ) -> tuple[faiss.IndexPreTransform, int]:
         """The inverted lists of all rows, and how many rows they were trained for."""
         builder = IvfBuilder()
-        if old is not None and old.nlist and len(ids) <= RETRAIN_GROWTH * old.trained_rows:
-            ivf = open_index(old.folder / IVF_FILE, mapped=False)
-            old_ids = read_ids(old.folder, mapped=False)
-            gone = np.setdiff1d(old_ids, ids, assume_unique=True)
-            if len(gone):
-                ivf.remove_ids(faiss.IDSelectorBatch(gone))
-            start, trained_rows = int(np.searchsorted(ids, old.last_embedding_id, side="right")), old.trained_rows
+        trained_rows = old.trained_rows if old is not None and old.nlist and (old.folder / LISTS_FILE).exists() else 0
+        if old is not None and trained_rows and len(ids) <= RETRAIN_GROWTH * trained_rows:
+            lists = open_index(old.folder / LISTS_FILE, mapped=False)
+            if not np.array_equal(ids[: lists.ntotal], read_ids(old.folder, mapped=False)):
+                lists.reset()  # rows are gone, and the positions of others changed
         else:
-            ivf, start, trained_rows = builder.train(flat), 0, len(ids)
+            lists, trained_rows = builder.train(flat), len(ids)
         rows = flat_rows(flat)
-        for first in range(start, len(ids), CHUNK_ROWS):
-            part = slice(first, min(first + CHUNK_ROWS, len(ids)))
-            builder.add(ivf, rows[part].astype(np.float32), ids[part])
-        if ivf.ntotal != len(ids):
-            raise DamageError(f"the lists hold {ivf.ntotal} vectors for {len(ids)} ids", hint="run verify --repair")
-        return ivf, trained_rows
+        for first in range(lists.ntotal, len(ids), CHUNK_ROWS):
+            builder.add(lists, rows[first : first + CHUNK_ROWS].astype(np.float32))
+        if lists.ntotal != len(ids):
+            raise DamageError(f"the lists hold {lists.ntotal} vectors for {len(ids)} ids", hint="run verify --repair")
+        return lists, trained_rows
 
-    def _write_manifest(self, folder: Path, space: Space, rows: int) -> None:
+    def _write_manifest(self, folder: Path, space: Space, rows: int, reach: Reach | None) -> None:
         files = {
-            path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)} for path in sorted(folder.iterdir())
+            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
         }
         manifest = {
             "format": 1,
@@ -278,6 +293,7 @@ class Generations:
             "preprocessing": space.preprocessing,
             "dim": space.dim,
             "rows": rows,
+            "reach": asdict(reach) if reach is not None else None,
             "files": files,
         }
         with synced_file(folder / MANIFEST_FILE) as stream:
@@ -312,6 +328,19 @@ def read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
     return facts
 
 
+def read_reach(folder: Path) -> Reach | None:
+    """How far to search a generation's lists; None where it has none, or those of an older photoseek.
+
+    Raises:
+        DamageError: the manifest holds something else.
+    """
+    try:
+        reach = json.loads((folder / MANIFEST_FILE).read_bytes()).get("reach")
+        return Reach(**reach) if reach is not None else None
+    except (ValueError, TypeError) as error:
+        raise DamageError(f"{folder / MANIFEST_FILE} is damaged") from error
+
+
 def read_ids(folder: Path, *, mapped: bool) -> NDArray[np.int64]:
     """The embedding ids of a generation, ascending, one for each position of its vectors.
 
@@ -319,13 +348,10 @@ def read_ids(folder: Path, *, mapped: bool) -> NDArray[np.int64]:
         FileNotFoundError: the file is not there.
         DamageError: it holds no ids.
     """
-    try:
-        ids = np.load(folder / IDS_FILE, mmap_mode="r" if mapped else None)
-    except (ValueError, EOFError) as error:
-        raise DamageError(f"{folder / IDS_FILE} is damaged") from error
+    ids = read_array(folder / IDS_FILE, mapped=mapped)
     if ids.ndim != 1 or ids.dtype != np.int64:
         raise DamageError(f"{folder / IDS_FILE} is damaged")
-    return ids  # type: ignore[no-any-return]
+    return ids
 
 
 def check_sizes(folder: Path) -> None:

@@ -169,8 +169,7 @@ generations = Table(
 )
 
 # Since version 2: files of which something that filters ask for changed, was removed, or that show another picture
-# now. Kept for generations that will hold the facts of their files: of those named here by a newer id they will be out
-# of date. Nothing reads it yet.
+# now. A generation's columns are out of date for those named here by a newer id than they know (`column_files`).
 changed_files = Table(
     "changed_files",
     metadata,

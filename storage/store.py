@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoseek.conditions import Condition
-from photoseek.contracts import Candidates, Census, Embeddings, PhotoRow
+from photoseek.contracts import Candidates, Census, Embeddings, IdSet, PhotoRow
 from photoseek.errors import LibraryNotFoundError
 from photoseek.storage.building import BuildingFiles
 from photoseek.storage.catalog import Catalog
@@ -105,7 +105,7 @@ class Store:
         snapshot = self._snapshots.current()
         if snapshot is None:
             return None
-        return View(snapshot, self.rows(snapshot.space), Fingerprints(self.catalog, snapshot.space))
+        return View(self.catalog, snapshot, self.rows(snapshot.space), Fingerprints(self.catalog, snapshot.space))
 
     def close(self) -> None:
         if self._snapshots is not None:
@@ -119,7 +119,8 @@ class Store:
 class View:
     """Implements `contracts.VectorStore` on one snapshot."""
 
-    def __init__(self, snapshot: Snapshot, rows: Rows, fingerprints: Fingerprints) -> None:
+    def __init__(self, catalog: Catalog, snapshot: Snapshot, rows: Rows, fingerprints: Fingerprints) -> None:
+        self._catalog = catalog
         self.snapshot = snapshot
         self._rows = rows
         self._fingerprints = fingerprints
@@ -133,7 +134,7 @@ class View:
         return self.snapshot.last_id
 
     def search(
-        self, query: NDArray[np.float32], count: int, *, allowed: NDArray[np.int64] | None = None, exact: bool = False
+        self, query: NDArray[np.float32], count: int, *, allowed: IdSet | None = None, exact: bool = False
     ) -> Candidates:
         return self.snapshot.search(query, count, allowed=allowed, exact=exact)
 
@@ -152,27 +153,26 @@ class View:
         """Fingerprints of the embeddings' pictures, shape (n,); 0 where there is none."""
         return self._fingerprints.of_embeddings(embedding_ids)
 
-    def allowed(
-        self, file_ids: Sequence[int] | None, condition: Condition | None, *, include_missing: bool
-    ) -> NDArray[np.int64] | None:
-        """Embedding ids to search among, ascending; None for all visible ones.
+    def allowed(self, condition: Condition | None, *, include_missing: bool) -> IdSet | None:
+        """Embeddings to search among; None for all visible ones.
 
         Args:
-            file_ids: only embeddings that one of these files shows.
             condition: only embeddings that a file shows on which it holds.
             include_missing: also those that only missing files show.
         """
-        if file_ids is None and condition is None and not (include_missing and len(self.snapshot.masked)):
+        if condition is None and not (include_missing and len(self.snapshot.masked)):
             return None
-        chosen = self._rows.embeddings_where(condition, include_missing=include_missing)
-        allowed = np.intersect1d(np.array(chosen, dtype=np.int64), self.snapshot.ids(), assume_unique=True)
-        if file_ids is not None:
-            rows = [row for row in self._rows.of_files(file_ids) if include_missing or not row.missing]
-            allowed = np.intersect1d(allowed, np.array([row.embedding_id for row in rows], dtype=np.int64))
-        return allowed
+        facts = self.snapshot.facts(self._catalog)
+        found = facts.allowed(condition, include_missing=include_missing) if facts is not None else None
+        if found is None:
+            chosen = self._rows.embeddings_where(condition, include_missing=include_missing)
+            found = self.snapshot.id_set(np.array(chosen, dtype=np.int64))
+        return found
 
     def count_undated(self) -> int:
-        return self._rows.count_undated()
+        """Visible photos of which nobody wrote down when they were taken."""
+        facts = self.snapshot.facts(self._catalog)
+        return facts.count_undated() if facts is not None else self._rows.count_undated()
 
     def by_date(self, embedding_ids: Sequence[int]) -> list[int]:
         """The same embeddings by date taken, the newest first; undated ones last, by id."""
@@ -187,4 +187,7 @@ class View:
         return found
 
     def newest_first(self, condition: Condition | None, limit: int, offset: int) -> list[int]:
-        return self._rows.newest_first(condition, limit, offset)
+        """A page of the embeddings on which the condition holds, by date taken; undated ones last, by id."""
+        facts = self.snapshot.facts(self._catalog)
+        found = facts.newest_first(condition, offset + limit) if facts is not None else None
+        return found[offset:] if found is not None else self._rows.newest_first(condition, limit, offset)

@@ -1,9 +1,12 @@
-"""How many lists to probe: measured on texts, since words lie outside the photos' distribution."""
+"""How far lists have to be searched for a recall of 0.99: measured on texts.
+
+Words lie outside the photos' distribution: what holds for photos as queries does not hold for them.
+"""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from itertools import product
 
 import faiss
 import numpy as np
@@ -11,68 +14,78 @@ from numpy.typing import NDArray
 
 from photoseek.contracts import Embeddings
 from photoseek.storage.faissfile import flat_rows
+from photoseek.storage.lists import Lists, Reach
 
 TARGET_RECALL = 0.99
 RECALL_AT = 10
 MARGIN = 0.003
 """Aimed above the target on the tuning half, so that the held-out half reaches it."""
-CANDIDATES = 256
-"""How many candidates the lists give for exact scoring, at least."""
-SCANNED_ROWS_MIN = 4096
-"""Lists are probed until about this many rows are scanned: fewer save no time that could be measured."""
+REACHED = (0.991, 0.993, 0.995, 0.997, 0.999, 1.0)
+"""Of the best vectors of the texts, so many stand in lists that are probed."""
+CANDIDATES = (256, 512, 1024, 2048)
+"""How many candidates are tried; 4-bit codes of some models need more."""
+ROWS_PER_CANDIDATE = 16
+"""Scoring a candidate exactly takes as long as scanning so many rows of the lists."""
+MARGIN_QUANTILE = 0.995
+"""Of the best vectors of the texts, so many exceed their list's centroid by no more than the margin."""
 MIN_QUERIES = 20
 """With fewer texts, stored photo vectors are the queries: a space without a text tower."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """Lists to probe, and recall@10 against exact search on queries not used to choose it."""
+    """What was measured on a generation with lists."""
 
+    reach: Reach
+    nlist: int
+    """How many lists there are."""
     nprobe: int
-    recall: float | None
+    """How many of them a text probes, the median."""
+    recall: float
+    """recall@10 against exact search on queries not used to choose the reach."""
 
 
-def tune(
-    ivf: faiss.IndexIVFScalarQuantizer,
-    flat: faiss.IndexScalarQuantizer,
-    ids: NDArray[np.int64],
-    texts: Embeddings,
-) -> Tuned:
-    """The smallest nprobe with recall@10 >= 0.99 on every second text, checked on the others."""
+def tune(index: faiss.IndexPreTransform, flat: faiss.IndexScalarQuantizer, texts: Embeddings) -> Tuned:
+    """The shortest reach with recall@10 >= 0.99 on every second text and on the others; else the longest there is."""
     if len(texts) < MIN_QUERIES:
-        sample = np.random.default_rng(1).permutation(len(ids))[:200]
+        sample = np.random.default_rng(1).permutation(flat.ntotal)[:200]
         texts = flat_rows(flat)[sample].astype(np.float32)
-    _, truth_positions = flat.search(texts, min(RECALL_AT, len(ids)))
-    truth = ids[truth_positions]
-    tuning, held_out = slice(0, None, 2), slice(1, None, 2)
+    truth_scores, truth = flat.search(texts, min(RECALL_AT, flat.ntotal))
+    every = Lists(index, Reach(2.0, CANDIDATES[-1], 2.0))
+    nearness = np.stack([every.nearness(text) for text in texts])
+    of_lists = np.take_along_axis(nearness, every.of_positions()[truth], axis=1)
+    below = nearness.max(axis=1, keepdims=True) - of_lists
+    margin = float(np.quantile(truth_scores - of_lists, MARGIN_QUANTILE))
+    chosen, held_out = slice(0, None, 2), slice(1, None, 2)
+    longest = Reach(float(below.max()), CANDIDATES[-1], margin)
+    reaches = [
+        Reach(float(np.quantile(below[chosen], reached)), candidates, margin)
+        for reached, candidates in product(REACHED, CANDIDATES)
+    ]
+    reaches = [*sorted(reaches, key=lambda reach: _cost(nearness, reach, flat.ntotal)), longest]
+    for reach in reaches:
+        lists = Lists(index, reach)
+        if reach is not reaches[-1] and _recall(lists, texts[chosen], truth[chosen]) < TARGET_RECALL + MARGIN:
+            continue
+        recall = _recall(lists, texts[held_out], truth[held_out])
+        if recall >= TARGET_RECALL:
+            break
+    return Tuned(reach, nearness.shape[1], int(np.median(_probed(nearness, reach))), recall)
 
-    def recall(part: slice, nprobe: int) -> float:
-        found = search_lists(ivf, flat, ids, texts[part], nprobe, CANDIDATES)
-        hits = [np.isin(truth_row, found_row).mean() for truth_row, found_row in zip(truth[part], found, strict=True)]
-        return float(np.mean(hits))
 
-    nprobe = min(ivf.nlist, math.ceil(SCANNED_ROWS_MIN * ivf.nlist / len(ids)))
-    while nprobe < ivf.nlist and recall(tuning, nprobe) < TARGET_RECALL + MARGIN:
-        nprobe = min(ivf.nlist, max(nprobe + 1, round(nprobe * 1.2)))
-    while (held_recall := recall(held_out, nprobe)) < TARGET_RECALL and nprobe < ivf.nlist:
-        nprobe = min(ivf.nlist, max(nprobe + 1, round(nprobe * 1.2)))
-    return Tuned(nprobe, held_recall)
+def _probed(nearness: NDArray[np.float32], reach: Reach) -> NDArray[np.int64]:
+    """How many lists each text probes, (n,)."""
+    least = nearness.max(axis=1, keepdims=True) - reach.below_nearest
+    return np.asarray(np.count_nonzero(nearness >= least, axis=1))
 
 
-def search_lists(
-    ivf: faiss.IndexIVFScalarQuantizer,
-    flat: faiss.IndexScalarQuantizer,
-    ids: NDArray[np.int64],
-    queries: Embeddings,
-    nprobe: int,
-    candidates: int,
-) -> list[NDArray[np.int64]]:
-    """The ten best ids a query: candidates from the lists, scored exactly."""
-    _, found = ivf.search(queries, candidates, params=faiss.SearchParametersIVF(nprobe=nprobe))
-    rows = flat_rows(flat)
-    best = []
-    for query, candidate_ids in zip(queries, found, strict=True):
-        candidate_ids = candidate_ids[candidate_ids >= 0]
-        scores = rows[np.searchsorted(ids, candidate_ids)].astype(np.float32) @ query
-        best.append(candidate_ids[np.argsort(-scores)[:RECALL_AT]])
-    return best
+def _cost(nearness: NDArray[np.float32], reach: Reach, rows: int) -> float:
+    """Rows scanned by a text, the mean, with the candidates' share."""
+    scanned: float = float(_probed(nearness, reach).mean()) * rows / nearness.shape[1]
+    return scanned + ROWS_PER_CANDIDATE * reach.candidates
+
+
+def _recall(lists: Lists, queries: Embeddings, truth: NDArray[np.int64]) -> float:
+    """Share of the true best positions (n, 10) that are candidates: exact scoring then puts them first."""
+    found = [lists.nearest(query, lists.candidates(RECALL_AT), None) for query in queries]
+    return float(np.mean([np.isin(best, positions).mean() for best, positions in zip(truth, found, strict=True)]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from photoseek.contracts import Embeddings
@@ -36,3 +37,17 @@ def to_blob(vector: NDArray[np.floating]) -> bytes:
 def from_blobs(blobs: Sequence[bytes], dim: int) -> Embeddings:
     """Stored float16 vectors as float32 (n, dim)."""
     return np.frombuffer(b"".join(blobs), dtype="<f2").astype(np.float32).reshape(len(blobs), dim)
+
+
+def read_blobs(
+    connection: sa.Connection, space_id: int, *, after: int, last: int = 2**63 - 1, rows: int = -1
+) -> Sequence[tuple[int, bytes]]:
+    """(id, vector) of a space's embeddings with ids above `after` up to `last`, ascending; at most `rows`, -1 for all.
+
+    NOT INDEXED, since SQLite would go through all of the space's embeddings by another index than that of the ids.
+    """
+    statement = (
+        "SELECT id, vector FROM embeddings NOT INDEXED WHERE space_id = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?"
+    )
+    found = connection.exec_driver_sql(statement, (space_id, after, last, rows))
+    return [(id, vector) for id, vector in found]

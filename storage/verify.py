@@ -15,17 +15,18 @@ from photoseek.storage.catalog import Catalog
 from photoseek.storage.durable import file_digest
 from photoseek.storage.faissfile import flat_rows, open_index
 from photoseek.storage.generations import (
-    IVF_FILE,
+    LISTS_FILE,
     VECTORS_FILE,
     Generation,
     Generations,
     IndexSettings,
     read_ids,
     read_manifest,
+    read_reach,
 )
 from photoseek.storage.masking import refresh_mask, touch_contents
 from photoseek.storage.spaces import Space, Spaces
-from photoseek.storage.vectors import LENGTH_TOLERANCE, from_blobs
+from photoseek.storage.vectors import LENGTH_TOLERANCE, from_blobs, read_blobs
 
 CHUNK_ROWS = 8192
 
@@ -162,26 +163,19 @@ def _word_problems(catalog: Catalog) -> list[str]:
 
 def _bad_vectors(catalog: Catalog, space: Space, report: VerifyReport) -> list[int]:
     """Ids of vectors with the wrong width, numbers that are not finite, or another length than 1."""
-    table = schema.embeddings.c
     bad: list[int] = []
     after = 0
     while True:
-        statement = (
-            sa.select(table.id, table.vector)
-            .where(table.space_id == space.id, table.id > after)
-            .order_by(table.id)
-            .limit(CHUNK_ROWS)
-        )
         with catalog.database.reading() as connection:
-            rows = connection.execute(statement).all()
+            rows = read_blobs(connection, space.id, after=after, rows=CHUNK_ROWS)
         if not rows:
             return bad
-        after = rows[-1].id
+        after = rows[-1][0]
         report.vectors += len(rows)
-        whole = [row for row in rows if len(row.vector) == 2 * space.dim]
-        bad += [row.id for row in rows if len(row.vector) != 2 * space.dim]
-        norms = np.linalg.norm(from_blobs([row.vector for row in whole], space.dim), axis=1)
-        bad += [row.id for row, norm in zip(whole, norms, strict=True) if not abs(norm - 1) <= LENGTH_TOLERANCE]
+        whole = {id: vector for id, vector in rows if len(vector) == 2 * space.dim}
+        bad += [id for id, _vector in rows if id not in whole]
+        norms = np.linalg.norm(from_blobs(list(whole.values()), space.dim), axis=1)
+        bad += [id for id, norm in zip(whole, norms, strict=True) if not abs(norm - 1) <= LENGTH_TOLERANCE]
 
 
 def _generation_problems(catalog: Catalog, space: Space, generation: Generation) -> Iterator[str]:
@@ -193,23 +187,19 @@ def _generation_problems(catalog: Catalog, space: Space, generation: Generation)
                 return
         flat = open_index(folder / VECTORS_FILE, mapped=True)
         ids = read_ids(folder, mapped=False)
-        lists = open_index(folder / IVF_FILE, mapped=True) if generation.nlist else None
+        lists = open_index(folder / LISTS_FILE, mapped=True) if read_reach(folder) is not None else None
     except (FileNotFoundError, DamageError) as error:
         yield f"the index {folder} is not whole: {error}"
         return
     if not (len(ids) == flat.ntotal == generation.rows) or (lists is not None and lists.ntotal != len(ids)):
         yield f"the index {folder} holds another number of vectors than the catalog says"
         return
-    table = schema.embeddings.c
     rows = flat_rows(flat)
     different = 0
     for first in range(0, len(ids), CHUNK_ROWS):
         part = ids[first : first + CHUNK_ROWS]
-        statement = sa.select(table.id, table.vector).where(
-            table.space_id == space.id, table.id >= int(part[0]), table.id <= int(part[-1])
-        )
         with catalog.database.reading() as connection:
-            stored = {id: vector for id, vector in connection.execute(statement)}  # noqa: C416 - rows are no pairs to mypy
+            stored = dict(read_blobs(connection, space.id, after=int(part[0]) - 1, last=int(part[-1])))
         held = {id: rows[first + position].tobytes() for position, id in enumerate(part.tolist())}
         different += sum(held.get(id) != vector for id, vector in stored.items())
     if different:

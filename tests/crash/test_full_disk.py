@@ -23,10 +23,10 @@ SETTINGS = IndexSettings(ivf_min_rows=6, generation_min_rows=2, delta_max_rows=3
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 600 KiB."""
+    """A file system of 1,200 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(folder)]
     if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode != 0:
         pytest.skip("a small disk cannot be mounted here")
     yield folder

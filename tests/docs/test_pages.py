@@ -169,8 +169,14 @@ def test_a_manifest_and_an_export_hold_what_is_described(tmp_path, open_library)
     manifest = json.loads((generation / "manifest.json").read_bytes())
     assert manifest.keys() == shown.keys()
     assert manifest["files"]["ids.npy"].keys() == shown["files"]["ids.npy"].keys()
-    written = {path.name for folder in (generation, tmp_path / "export") for path in folder.iterdir()}
+    written = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for folder in (generation, tmp_path / "export")
+        for path in folder.iterdir()
+    }
     assert written == {name for name in written if f"`{name}`" in described or f"    {name} " in described}
+    columns = {path.name.split(".")[0] for path in (generation / "columns").glob("*.npy")}
+    assert all(f"`{name}`" in described or f"`{name}.npy`" in described for name in columns)
     contract = json.loads((tmp_path / "export" / "space.json").read_bytes())
     assert all(f"`{key}`" in described for key in contract)
 

@@ -89,9 +89,9 @@ class Shelf:
     def chosen(self, condition: Condition) -> set[int]:
         view = self.store.view()
         assert view is not None
-        allowed = view.allowed(None, condition, include_missing=False)
+        allowed = view.allowed(condition, include_missing=False)
         assert allowed is not None
-        return {int(id) - 1 for id in allowed}
+        return {int(id) - 1 for id in allowed.ids()}
 
     def expected(self, holds: Callable[[bytes, PhotoRead], bool]) -> set[int]:
         return {index for index, (folder, photo) in enumerate(self.photos) if holds(folder, photo)}
@@ -165,7 +165,7 @@ def test_a_search_under_a_filter_gives_the_true_best_where_they_are_the_least_al
     chosen = sorted(shelf.chosen(where.rating >= 4))
     query = -shelf.vectors[chosen].sum(axis=0)
     query /= np.linalg.norm(query)
-    allowed = view.allowed(None, where.rating >= 4, include_missing=False)
+    allowed = view.allowed(where.rating >= 4, include_missing=False)
     results = rank(view, Question(query.astype(np.float32)), PageOptions(limit=10), allowed=allowed)
     scores = shelf.vectors[chosen] @ query
     best = [f"/photos/{index:03}" for index in np.array(chosen)[np.argsort(-scores)[:10]]]

@@ -8,13 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from photoseek.contracts import CameraFacts, Candidates, Embeddings, PhotoRow
+from photoseek.contracts import CameraFacts, Candidates, Embeddings, IdSet, PhotoRow
 from photoseek.errors import UsageError
 from photoseek.search.cursor import Cursor
 from photoseek.search.ranking import PageOptions, Question, rank
 
 QUERY = np.array([1, 0], dtype=np.float32)
 MOMENTS = np.random.default_rng(0).integers(1, 2**63, 7, dtype=np.uint64)
+
+
+class Ids(list[int]):
+    """An `IdSet` of everything."""
+
+    def ids(self) -> NDArray[np.int64]:
+        return np.array(self, dtype=np.int64)
 
 
 class Shelf:
@@ -32,7 +39,7 @@ class Shelf:
         return max(self.scores, default=0)
 
     def search(
-        self, query: NDArray[np.float32], count: int, *, allowed: NDArray[np.int64] | None = None, exact: bool = False
+        self, query: NDArray[np.float32], count: int, *, allowed: IdSet | None = None, exact: bool = False
     ) -> Candidates:
         exact = exact or self.exact
         ids = sorted(self.scores, key=lambda id: (-np.float32(self.scores[id]), id))[:count]
@@ -214,7 +221,7 @@ def test_pages_without_words_or_pictures_are_by_date_and_hold() -> None:
     question = Question(None, reasons=lambda ids: {id: {f"number {id}": 1.0} for id in ids}, digest="q")
     expected = shelf.by_date(list(range(1, 101)))
     found: list[int] = []
-    page = rank(shelf, question, PageOptions(limit=30), allowed=np.arange(1, 101))
+    page = rank(shelf, question, PageOptions(limit=30), allowed=Ids(range(1, 101)))
     while True:
         assert all(match.score == 1 and match.why == {f"number {match.id[5:]}": 1.0} for match in page)
         found += ids(page)
@@ -222,11 +229,11 @@ def test_pages_without_words_or_pictures_are_by_date_and_hold() -> None:
             break
         newest = max(shelf.scores) + 1
         shelf.scores[newest], shelf.dates[newest] = 0.5, "2099-01-01T00:00:00"
-        page = rank(shelf, question, PageOptions(limit=30, after=page.next), allowed=np.array(list(shelf.scores)))
+        page = rank(shelf, question, PageOptions(limit=30, after=page.next), allowed=Ids(shelf.scores))
     assert found == expected
-    assert ids(rank(shelf, question, PageOptions(limit=5, offset=3), allowed=np.arange(1, 101))) == expected[3:8]
+    assert ids(rank(shelf, question, PageOptions(limit=5, offset=3), allowed=Ids(range(1, 101)))) == expected[3:8]
     with pytest.raises(UsageError, match="has no words"):
-        rank(shelf, question, PageOptions(min_confidence=0.5), allowed=np.arange(1, 101))
+        rank(shelf, question, PageOptions(min_confidence=0.5), allowed=Ids(range(1, 101)))
 
 
 def test_without_a_calibration_nothing_is_cut_and_nothing_is_promised() -> None:

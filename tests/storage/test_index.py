@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from photoseek.contracts import CameraFacts, Embeddings, Outcome, PhotoRead, WorkItem
 from photoseek.storage import verify as checks
-from photoseek.storage.generations import IDS_FILE, IVF_FILE, MANIFEST_FILE, VECTORS_FILE, IndexSettings
+from photoseek.storage.column_files import COLUMNS_FOLDER, HEADER_FILE
+from photoseek.storage.generations import (
+    IDS_FILE,
+    LISTS_FILE,
+    MANIFEST_FILE,
+    VECTORS_FILE,
+    IndexSettings,
+)
 from photoseek.storage.snapshot import Snapshot
 from photoseek.storage.spaces import Space
 from photoseek.storage.store import Store
@@ -116,9 +123,10 @@ def shelf(tmp_path: Path) -> Iterator[Shelf]:
 def settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> IndexSettings:
     """Both kinds of index; the lists are all probed, so that IVF too must answer exactly."""
     from photoseek.storage import generations
+    from photoseek.storage.lists import Reach
     from photoseek.storage.tuning import Tuned
 
-    monkeypatch.setattr(generations, "tune", lambda ivf, *_rest: Tuned(ivf.nlist, 1.0))
+    monkeypatch.setattr(generations, "tune", lambda *_: Tuned(Reach(2.0, 4096, 0.2), 1, 1, 1.0))
     return request.param  # type: ignore[no-any-return]
 
 
@@ -150,13 +158,14 @@ def test_restricting_to_ids_is_exact(shelf: Shelf, settings: IndexSettings) -> N
     shelf.add(unit(300, 1))
     shelf.build(settings)
     shelf.add(unit(20, 2))
-    allowed = np.array([2, 5, 100, 299, 305, 10_000], dtype=np.int64)
+    wanted = np.array([2, 5, 100, 299, 305, 10_000], dtype=np.int64)
     query = unit(1, 9)[0]
-    found = shelf.snapshot.search(query, 10, allowed=allowed)
+    snapshot = shelf.snapshot
+    found = snapshot.search(query, 10, allowed=snapshot.id_set(wanted))
     whole, _scores = shelf.truth(query, 1000)
-    assert found.ids.tolist() == [id for id in whole if id in set(allowed.tolist())]
+    assert found.ids.tolist() == [id for id in whole if id in set(wanted.tolist())]
     assert found.exact
-    assert len(shelf.snapshot.search(query, 10, allowed=allowed[:0]).ids) == 0
+    assert len(snapshot.search(query, 10, allowed=snapshot.id_set(wanted[:0])).ids) == 0
 
 
 @pytest.mark.parametrize("settings", [FLAT, IVF], ids=["flat", "ivf"])
@@ -243,7 +252,7 @@ def _head(path: Path) -> None:
 
 @pytest.mark.parametrize("settings", [IVF], indirect=True, ids=["ivf"])
 @pytest.mark.parametrize("damage", [Path.unlink, _truncate, _flip, _head])
-@pytest.mark.parametrize("name", [VECTORS_FILE, IDS_FILE, IVF_FILE, MANIFEST_FILE])
+@pytest.mark.parametrize("name", [VECTORS_FILE, IDS_FILE, LISTS_FILE, MANIFEST_FILE])
 def test_a_damaged_index_is_told_and_repaired(
     shelf: Shelf, name: str, damage: Callable[[Path], None], settings: IndexSettings
 ) -> None:
@@ -324,4 +333,8 @@ def test_the_manifest_names_every_file(shelf: Shelf) -> None:
     generation = shelf.store.generations.current(shelf.space)
     assert generation is not None
     manifest = json.loads((generation.folder / MANIFEST_FILE).read_text())
-    assert set(manifest["files"]) == {VECTORS_FILE, IDS_FILE, IVF_FILE}
+    on_disk = {
+        path.relative_to(generation.folder).as_posix() for path in generation.folder.rglob("*") if path.is_file()
+    }
+    assert set(manifest["files"]) == on_disk - {MANIFEST_FILE}
+    assert on_disk >= {VECTORS_FILE, IDS_FILE, LISTS_FILE, f"{COLUMNS_FOLDER}/{HEADER_FILE}"}

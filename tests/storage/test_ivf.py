@@ -46,12 +46,12 @@ def built(vectors: np.ndarray) -> bytes:
     flat = new_flat(DIM)
     flat.add(vectors)
     builder = IvfBuilder()
-    ivf = builder.train(flat)
+    index = builder.train(flat)
     for part in (slice(0, 1500), slice(1500, 2000)):
-        builder.add(ivf, vectors[part], np.arange(2000)[part])
-    assert ivf.ntotal == 2000
-    assert type(faiss.downcast_index(ivf.quantizer)) is faiss.IndexFlatIP
-    return faiss.serialize_index(ivf).tobytes()
+        builder.add(index, vectors[part])
+    assert index.ntotal == 2000
+    assert type(faiss.downcast_index(faiss.downcast_index(index.index).quantizer)) is faiss.IndexFlatIP
+    return faiss.serialize_index(index).tobytes()
 
 
 def test_gpus_train_and_fill_the_same_index(vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

