@@ -24,9 +24,7 @@ _OPTIONS = (
     click.option("--rating", metavar="STARS", help="4, 4+ or 2..3."),
     click.option("--folder", "folders", multiple=True, type=click.Path(), help="In this folder or below."),
     click.option("--near", metavar="LAT,LON,KM", help="As in 45.44,12.33,10km."),
-    click.option(
-        "--place", metavar="CITY", help="Within 15 km of a city, as in Venice or 'Paris, US'; or Venice,30km."
-    ),
+    click.option("--place", metavar="CITY", help="Within 15 km of a city: Venice, 'Paris, US', Venice,30km."),
     click.option("--format", "formats", multiple=True, metavar="NAME", help="jpeg, png, heic ..."),
     click.option("--min-width", type=click.IntRange(1), metavar="PIXELS", help="At least this wide."),
 )
@@ -35,7 +33,7 @@ NAMES = ("taken", "camera", "lens", "rating", "folders", "near", "place", "forma
 _SAID = {
     "folders": "in {}",
     "near": "near {}",
-    "place": "in {}",
+    "place": "around {}",
     "formats": "format {}",
     "min_width": "at least {} pixels wide",
 }
