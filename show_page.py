@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from photoseek import __version__
+from photoseek.errors import MissingExtraError
 from photoseek.gallery import SIDE, Entry, page, write_page
+from photoseek.search.places import name_of
 from photoseek.show import one_line
 from photoseek.show_matches import certainty
 
@@ -36,13 +38,23 @@ def save_page(
     number = "1 photo" if len(photos) == 1 else f"{len(photos):,} photos"
     said = [remark for remark in (*remarks, f"{number} · {today.day} {today:%B %Y}") if remark]
     thumbnails = library.iter_thumbnails(photos, side=SIDE)
-    write_page(target, page(question or "Photos, newest first", said, entries(thumbnails), __version__))
+    write_page(target, page(question or "Photos, newest first", said, entries(thumbnails, place_name), __version__))
 
 
 def coordinates(latitude: float, longitude: float) -> str:
     """A place in degrees, to about 10 metres."""
     north, east = "N" if latitude >= 0 else "S", "E" if longitude >= 0 else "W"
     return f"{abs(latitude):.4f}° {north}, {abs(longitude):.4f}° {east}"
+
+
+def place_name(latitude: float, longitude: float) -> str:
+    """The nearest city, where the names of cities are installed and one is near, and the degrees."""
+    try:
+        city = name_of(latitude, longitude)
+    except MissingExtraError:
+        city = None
+    degrees = coordinates(latitude, longitude)
+    return f"{city} ({degrees})" if city else degrees
 
 
 def entries(thumbnails: Iterable[Thumbnail], name_place: NamePlace = coordinates) -> Iterator[Entry]:
