@@ -5,6 +5,7 @@ Words lie outside the photos' distribution: what holds for photos as queries doe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 
@@ -26,6 +27,8 @@ CANDIDATES = (256, 512, 1024, 2048)
 """How many candidates are tried; 4-bit codes of some models need more."""
 ROWS_PER_CANDIDATE = 16
 """Scoring a candidate exactly takes as long as scanning so many rows of the lists."""
+SCANNED_ROWS_MIN = 4096
+"""Lists are probed until about this many rows are scanned: fewer save no time that could be measured."""
 MARGIN_QUANTILE = 0.995
 """Of the best vectors of the texts, so many exceed their list's centroid by no more than the margin."""
 MIN_QUERIES = 20
@@ -57,9 +60,10 @@ def tune(index: faiss.IndexPreTransform, flat: faiss.IndexScalarQuantizer, texts
     below = nearness.max(axis=1, keepdims=True) - of_lists
     margin = float(np.quantile(truth_scores - of_lists, MARGIN_QUANTILE))
     chosen, held_out = slice(0, None, 2), slice(1, None, 2)
-    longest = Reach(float(below.max()), CANDIDATES[-1], margin)
+    longest = Reach(max(_least_below(nearness, flat.ntotal), float(below.max())), CANDIDATES[-1], margin)
+    least = _least_below(nearness, flat.ntotal)
     reaches = [
-        Reach(float(np.quantile(below[chosen], reached)), candidates, margin)
+        Reach(max(least, float(np.quantile(below[chosen], reached))), candidates, margin)
         for reached, candidates in product(REACHED, CANDIDATES)
     ]
     reaches = [*sorted(reaches, key=lambda reach: _cost(nearness, reach, flat.ntotal)), longest]
@@ -71,6 +75,16 @@ def tune(index: faiss.IndexPreTransform, flat: faiss.IndexScalarQuantizer, texts
         if recall >= TARGET_RECALL:
             break
     return Tuned(reach, nearness.shape[1], int(np.median(_probed(nearness, reach))), recall)
+
+
+def _least_below(nearness: NDArray[np.float32], rows: int) -> float:
+    """How far below the nearest list the one lies with which `SCANNED_ROWS_MIN` rows are scanned; 2 for all lists."""
+    nlist = nearness.shape[1]
+    lists = math.ceil(SCANNED_ROWS_MIN * nlist / rows)
+    if lists >= nlist:
+        return 2.0
+    ordered = np.sort(nearness, axis=1)
+    return float(np.median(ordered[:, -1] - ordered[:, -lists]))
 
 
 def _probed(nearness: NDArray[np.float32], reach: Reach) -> NDArray[np.int64]:
