@@ -69,7 +69,7 @@ class Lists:
 
     def nearness(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """The cosines of a query (dim,) with the lists' centroids, times their lengths: (nlist,)."""
-        return np.asarray(self._centroids @ (self._rotation @ query))
+        return self._placed(query)[1]
 
     def of_positions(self) -> NDArray[np.int64]:
         """(rows,): the list in which each vector stands."""
@@ -89,15 +89,13 @@ class Lists:
         self, query: NDArray[np.float32], candidates: int, selector: faiss.IDSelector | None
     ) -> NDArray[np.int64]:
         """Positions of at most `candidates` vectors, in no order; only those that the selector passes."""
-        query = self._rotation @ query
-        nearness = self._centroids @ query
+        query, nearness = self._placed(query)
         lists = np.flatnonzero(nearness >= nearness.max() - self._reach.below_nearest)
         return self._probe(query, candidates, lists, nearness, selector)[0]
 
     def filtered(self, query: NDArray[np.float32], candidates: int, allowed: IdSet) -> NDArray[np.int64] | None:
         """The same of the allowed vectors; None where only a scan of all allowed ones would tell."""
-        query = self._rotation @ query
-        nearness = self._centroids @ query
+        query, nearness = self._placed(query)
         order = np.argsort(-nearness)
         first = int(np.count_nonzero(nearness >= nearness.max() - self._reach.below_nearest))
         near = self._near_lists(order, first, max(candidates, FIRST_ALLOWED_ROWS), allowed)
@@ -113,6 +111,11 @@ class Lists:
         if len(positions) > candidates:
             positions = positions[np.argpartition(-scores, candidates)[:candidates]]
         return positions
+
+    def _placed(self, query: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The query as the lists have vectors, rotated, and its nearness to each of them."""
+        rotated = np.asarray(self._rotation @ query)
+        return rotated, np.asarray(self._centroids @ rotated)
 
     def _near_lists(self, order: NDArray[np.int64], first: int, rows: int, allowed: IdSet) -> int | None:
         """How many lists an unfiltered search would probe, or more until `rows` are allowed; None if too few are."""

@@ -60,8 +60,8 @@ def tune(index: faiss.IndexPreTransform, flat: faiss.IndexScalarQuantizer, texts
     below = nearness.max(axis=1, keepdims=True) - of_lists
     margin = float(np.quantile(truth_scores - of_lists, MARGIN_QUANTILE))
     chosen, held_out = slice(0, None, 2), slice(1, None, 2)
-    longest = Reach(max(_least_below(nearness, flat.ntotal), float(below.max())), CANDIDATES[-1], margin)
     least = _least_below(nearness, flat.ntotal)
+    longest = Reach(max(least, float(below.max())), CANDIDATES[-1], margin)
     reaches = [
         Reach(max(least, float(np.quantile(below[chosen], reached))), candidates, margin)
         for reached, candidates in product(REACHED, CANDIDATES)
