@@ -15,12 +15,14 @@ hnswlib, usearch   where installed (`pip install hnswlib usearch`): M 16, efCons
             answer for vectors alone ("equal latency"), and at the smallest that reaches photoseek's recall.
 
 Memory is what no file backs (mapped index files are the system's to drop), after opening and all queries, less
-what the process had before. Opening is the first in a process, files in the system's cache.
+what the process had before. Opening is the first in a process, files in the system's cache; "first answer" is the
+first query's after it, vector known, which waits for the lists.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -198,7 +200,6 @@ def measure_photoseek(library: Path, queries: NDArray[np.float32], truth: NDArra
     view = store.view()
     opened = time.perf_counter()
     assert view is not None
-    ids = view.snapshot.ids()  # the photo at position i of the vectors' file has the i-th id
 
     def search(query: NDArray[np.float32]) -> NDArray[np.int64]:
         current = store.view()
@@ -208,9 +209,13 @@ def measure_photoseek(library: Path, queries: NDArray[np.float32], truth: NDArra
     def with_rows(query: NDArray[np.float32]) -> NDArray[np.int64]:
         current = store.view()
         assert current is not None
-        assert len(rank(current, Question(query), PageOptions(limit=COUNT), online=os.path.isdir)) == COUNT
+        online = functools.cache(os.path.isdir)  # as a search of the library has it
+        assert len(rank(current, Question(query), PageOptions(limit=COUNT), online=online)) == COUNT
         return np.empty(0, dtype=np.int64)
 
+    search(queries[0])
+    first = time.perf_counter()
+    ids = view.snapshot.ids()  # the photo at position i of the vectors' file has the i-th id
     latency, found = timed(search, queries)
     latency_rows, _ = timed(with_rows, queries)
     after = private_mb()
@@ -220,6 +225,7 @@ def measure_photoseek(library: Path, queries: NDArray[np.float32], truth: NDArra
         "p50 ms with rows": latency_rows,
         "recall@10": recall([np.searchsorted(ids, row) for row in found], truth),
         "opening ms": 1000 * (opened - started),
+        "first answer ms": 1000 * (first - opened),
         "memory MB": after - before if after is not None and before is not None else None,
         "disk MB": folder_mb(library / "index"),
         "nlist": generation.nlist if generation else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ class _Ranking:
             undated=undated,
             verdict=self._verdict(best, confident),
             threshold=self._threshold,
-            next=self._cursor(list(groups)[:wanted], candidates.exact) if more and ids else None,
+            next=functools.partial(self._cursor, list(groups)[:wanted] if more and ids else [], candidates.exact),
             count_above=self._count_above,
         )
 
@@ -240,8 +241,7 @@ class _Ranking:
         if not ids:
             return []
         others = self._files([other for id in ids for other in chosen[id]]) if self._options.collapse else {}
-        terms, vectors = self._question.terms, self._store.vectors(ids)
-        cosines = np.stack([vectors @ term.vector for term in terms], axis=1).tolist() if terms else [[]] * len(ids)
+        cosines = self._cosines(ids)
         reasons = self._reasons([row for id in ids for row in groups[id]])
         first = len(self._shown) + self._options.offset + 1
         return [
@@ -251,7 +251,7 @@ class _Ranking:
                 score=scores[id],
                 confidence=confident.get(id),
                 why={
-                    **{term.label: cosine for term, cosine in zip(terms, cosines[place], strict=True)},
+                    **{term.label: cosine for term, cosine in zip(self._question.terms, cosines[place], strict=True)},
                     **reasons.get(id, {}),
                 },
                 rank=first + place,
@@ -259,6 +259,14 @@ class _Ranking:
             )
             for place, id in enumerate(ids)
         ]
+
+    def _cosines(self, ids: list[int]) -> list[list[float]]:
+        """Of each photo with each term of the question."""
+        if not self._question.terms:
+            return [[] for _ in ids]
+        terms = np.stack([term.vector for term in self._question.terms], axis=1)
+        cosines: list[list[float]] = (self._store.vectors(ids) @ terms).tolist()
+        return cosines
 
     def _reasons(self, rows: Sequence[PhotoRow]) -> dict[int, dict[str, float]]:
         """By embedding, what the question knows of the files that show it."""
@@ -295,7 +303,9 @@ class _Ranking:
             return None
         return len(self._above(self._search(CONFIDENT_DEPTH, exact=self._options.exact).ids.tolist()))
 
-    def _cursor(self, shown: list[int], exact: bool) -> str:
+    def _cursor(self, shown: list[int], exact: bool) -> str | None:
+        if not shown:
+            return None
         return Cursor(self._question.digest, self._newest, self._shown.union(shown), exact).encode()
 
 

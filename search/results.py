@@ -87,11 +87,11 @@ class Results(Sequence[Match]):
         undated: int = 0,
         verdict: Verdict = "uncalibrated",
         threshold: float | None = None,
-        next: str | None = None,
+        next: Callable[[], str | None] = lambda: None,
         count_above: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._matches = tuple(matches)
-        self._count_above = count_above
+        self._next, self._count_above = next, count_above
         self.undated = undated
         """With a condition on the date taken: how many photos have no date and were therefore left out."""
         self.exact = exact
@@ -103,8 +103,11 @@ class Results(Sequence[Match]):
         """
         self.threshold = threshold
         """The confidence from which on a photo counts as found: the one asked for, or the model's."""
-        self.next = next
+
+    @functools.cached_property
+    def next(self) -> str | None:
         """Give it as `after` for the next page; None at the end."""
+        return self._next()
 
     @functools.cached_property
     def total_above(self) -> int | None:

@@ -18,6 +18,9 @@ from photoseek.storage.word_texts import add_text_functions
 BUSY_TIMEOUT_S = 30.0
 """How long a statement waits for another process's commit; commits take milliseconds."""
 
+MAPPED_MAX_BYTES = 2**31 - 2**16
+"""Read through the system's cache without a copy, which takes a third off a page's rows; SQLite maps no more."""
+
 
 class Database:
     """One SQLite file; safe to share between threads of a process, not across a fork.
@@ -45,6 +48,7 @@ class Database:
                 connection.execute("PRAGMA journal_mode = WAL")  # stays with the file
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA mmap_size = {MAPPED_MAX_BYTES}")
             connection.create_function("photoseek_km", 4, distance_km, deterministic=True)
             add_text_functions(connection)
 
