@@ -116,7 +116,7 @@ def make_photos(examples: Path, folder: Path, count: int, size: tuple[int, int])
         with Image.open(source) as image:
             large = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC), dtype=np.int16)
         for number in range(first, count, len(sources)):
-            shift = rng.integers(0, size[1])
+            shift = number * 37 % size[1]  # another for each photo, up to thousands
             pixels = np.roll(large, shift, axis=1)[:, :: rng.choice([-1, 1])] + np.roll(grain, shift, axis=0)
             Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(paths[number], quality=90)
     return paths

@@ -153,7 +153,7 @@ def _to_row(row: Sequence[Any]) -> PhotoRow:
         format,
         width,
         height,
-        CameraFacts(*camera, _texts(captions), _texts(keywords)),
+        CameraFacts(*camera, *map(_texts, (captions, keywords))),
     )
 
 
