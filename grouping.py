@@ -20,6 +20,7 @@ from photoseek.search.groups import (
     DuplicateKind,
     Duplicates,
     Places,
+    Position,
     best_first,
     by_day,
     by_place,
@@ -28,6 +29,7 @@ from photoseek.search.groups import (
     sharing,
     stars,
 )
+from photoseek.search.places import known_name
 from photoseek.search.ranking import fold, photo_id, photo_of
 from photoseek.search.results import Photo
 from photoseek.search.similar import Shots, moment_pairs, near, rule_for
@@ -86,16 +88,25 @@ def find_clusters(
     if whole is None:
         return []
     pictures = firsts(whole.census.embedding_ids, whole.order)
+    page = slice(offset, offset + limit)
     match by:
         case "day":
-            labelled = by_day(whole.census, pictures)
+            labelled = by_day(whole.census, pictures)[page]
         case "place":
-            labelled = by_place(whole.census, pictures)
+            labelled = [(_place(where), places) for where, places in by_place(whole.census, pictures)[page]]
         case "similar":
             moments = by_similarity(pictures, _near_groups(whole, pictures, on_progress))
-            labelled = [("", moment) for moment in moments]
-    clusters = (whole.cluster(by, label, places) for label, places in labelled[offset : offset + limit])
+            labelled = [("", moment) for moment in moments[page]]
+    clusters = (whole.cluster(by, label, places) for label, places in labelled)
     return [cluster for cluster in clusters if cluster is not None]
+
+
+def _place(position: Position | None) -> str:
+    """The degrees, after the nearest city where the names of cities are installed."""
+    if position is None:
+        return "no place"
+    city, degrees = known_name(*position), f"{position[0]:.2f}, {position[1]:.2f}"
+    return f"{city} ({degrees})" if city else degrees
 
 
 def _duplicates(whole: _Whole, kind: DuplicateKind, on_progress: OnProgress) -> list[Places]:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from photoseek import __version__
-from photoseek.errors import MissingExtraError
 from photoseek.gallery import SIDE, Entry, page, write_page
-from photoseek.search.places import name_of
+from photoseek.search.places import known_name
 from photoseek.show import one_line
 from photoseek.show_matches import certainty
 
@@ -49,10 +48,7 @@ def coordinates(latitude: float, longitude: float) -> str:
 
 def place_name(latitude: float, longitude: float) -> str:
     """The nearest city, where the names of cities are installed and one is near, and the degrees."""
-    try:
-        city = name_of(latitude, longitude)
-    except MissingExtraError:
-        city = None
+    city = known_name(latitude, longitude)
     degrees = coordinates(latitude, longitude)
     return f"{city} ({degrees})" if city else degrees
 

@@ -4,8 +4,8 @@
     python bench/install.py --work WORK --packages ".[cpu]" rclip
 
 Each package is installed with pip, and all that it needs. "MB" is what the files of the environment take (1,000,000
-bytes), "of it" what those of a bare one take, "largest" the largest packages in it. pip's own cache is left out, so that
-the seconds include the download: they tell as much of the network as of the package.
+bytes), "of it" what those of a bare one take, "largest" the largest packages in it. pip's own cache is left out, so
+that the seconds include the download: they tell as much of the network as of the package.
 """
 
 from __future__ import annotations

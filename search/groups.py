@@ -19,6 +19,8 @@ from photoseek.search.results import Photo
 DuplicateKind: TypeAlias = Literal["bytes", "pictures", "near"]
 ClusterKind: TypeAlias = Literal["day", "place", "similar"]
 Places: TypeAlias = NDArray[np.int64]
+Position: TypeAlias = tuple[float, float]
+"""Latitude and longitude in degrees."""
 
 PLACE_KM = 5.0
 """A place of `clusters(by="place")` is a circle of this radius: a town, or a part of a city."""
@@ -136,11 +138,12 @@ def by_day(census: Census, places: Places) -> list[tuple[str, Places]]:
     return clusters + ([("undated", places[~dated])] if not dated.all() else [])
 
 
-def by_place(census: Census, places: Places) -> list[tuple[str, Places]]:
+def by_place(census: Census, places: Places) -> list[tuple[Position | None, Places]]:
     """The files by where they were taken: circles of `PLACE_KM`, those with most photos first.
 
     Photos are moved together into cells of a hundredth of a degree. The cell with most photos becomes the middle of
     a place and takes all cells within the radius; so on with what is left. Ties go to the south, then to the west.
+    The files without a position come last, with None.
     """
     latitudes, longitudes = census.latitudes[places], census.longitudes[places]
     known = ~(np.isnan(latitudes) | np.isnan(longitudes))
@@ -150,17 +153,17 @@ def by_place(census: Census, places: Places) -> list[tuple[str, Places]]:
     )
     middles = cells / CELLS_PER_DEGREE
     place_of_cell = np.full(len(cells), -1)
-    labels: list[str] = []
+    taken: list[Position | None] = []
     for cell in np.lexsort((cells[:, 1], cells[:, 0], -counts)).tolist():
         if place_of_cell[cell] < 0:
             free = np.flatnonzero(place_of_cell < 0)
             near = free[distances_km(middles[cell], middles[free]) <= PLACE_KM]
-            place_of_cell[near] = len(labels)
-            labels.append(f"{middles[cell][0]:.2f}, {middles[cell][1]:.2f}")
-    parts = _parted(places[known], place_of_cell[numbers.ravel()], len(labels))
-    clusters = list(zip(labels, parts, strict=True))
+            place_of_cell[near] = len(taken)
+            taken.append((float(middles[cell][0]), float(middles[cell][1])))
+    parts = _parted(places[known], place_of_cell[numbers.ravel()], len(taken))
+    clusters = list(zip(taken, parts, strict=True))
     clusters.sort(key=lambda cluster: -len(cluster[1]))
-    return clusters + ([("no place", places[~known])] if not known.all() else [])
+    return clusters + ([(None, places[~known])] if not known.all() else [])
 
 
 def _parted(places: Places, numbers: NDArray[np.int64], count: int) -> list[Places]:

