@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -57,6 +59,31 @@ def open_index(path: Path, *, mapped: bool) -> Any:
         raise DamageError(
             f"{path} is damaged", hint='run "photoseek verify --repair": it is rebuilt from the catalog'
         ) from error
+
+
+def write_flat(path: Path, dim: int, parts: Iterable[NDArray[np.float16]]) -> int:
+    """Write a new flat index, durable on return, with one part of the rows (n, dim) in memory at a time.
+
+    Returns:
+        How many rows it has.
+    """
+    rows = 0
+    with synced_file(path) as stream:
+        stream.write(_flat_head(dim, 0))
+        for part in parts:
+            stream.write(part.astype("<f2", copy=False).tobytes())
+            rows += len(part)
+        stream.seek(0)
+        stream.write(_flat_head(dim, rows))
+    return rows
+
+
+def _flat_head(dim: int, rows: int) -> bytes:
+    """What stands before the codes in a flat index's file, their number of bytes last."""
+    index = new_flat(dim)
+    index.ntotal = rows
+    without_codes: bytes = faiss.serialize_index(index).tobytes()
+    return without_codes[:-8] + struct.pack("<Q", rows * index.code_size)
 
 
 def new_flat(dim: int) -> faiss.IndexScalarQuantizer:

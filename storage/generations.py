@@ -15,7 +15,6 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from photoseek.contracts import Embeddings
 from photoseek.errors import DamageError
 from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog, utc_now
@@ -29,11 +28,11 @@ from photoseek.storage.column_files import (
     write_columns,
 )
 from photoseek.storage.durable import file_digest, new_folder, synced_file
-from photoseek.storage.faissfile import flat_rows, new_flat, open_index, write_index
+from photoseek.storage.faissfile import flat_rows, open_index, write_flat, write_index
 from photoseek.storage.ivf import IvfBuilder
 from photoseek.storage.lists import Reach
 from photoseek.storage.spaces import Space, Spaces
-from photoseek.storage.tuning import tune
+from photoseek.storage.tuning import Tuned, tune
 from photoseek.storage.vectors import from_blobs, read_blobs
 
 log = logging.getLogger(__name__)
@@ -154,29 +153,22 @@ class Generations:
         old = self.current(space)
         if old is not None and not self.whole(old):
             old = None
-        ids, flat = self._vectors(space, old)
         target = self._new_folder(space)
+        tuned, trained_rows = None, 0
         with new_folder(target) as folder:
-            write_index(flat, folder / VECTORS_FILE)
-            with synced_file(folder / IDS_FILE) as stream:
-                np.save(stream, ids)
-            trained_rows = nlist = nprobe = 0
-            reach = recall = None
+            ids = self._write_vectors(folder, space, old)
             if len(ids) >= max(settings.ivf_min_rows, 1):
-                lists, trained_rows = self._lists(old, ids, flat)
-                tuned = tune(lists, flat, Spaces(self._catalog).text_vectors(space))
-                nlist, nprobe, reach, recall = tuned.nlist, tuned.nprobe, tuned.reach, tuned.recall
-                write_index(lists, folder / LISTS_FILE)
+                tuned, trained_rows = self._write_lists(folder, space, old, ids)
             columns = write_columns(self._catalog, space, ids, folder / COLUMNS_FOLDER)
-            self._write_manifest(folder, space, len(ids), reach)
+            self._write_manifest(folder, space, len(ids), tuned.reach if tuned else None)
         row = {
             "space_id": space.id,
             "folder": target.relative_to(self._library).as_posix(),
             "rows": len(ids),
             "last_embedding_id": int(ids[-1]) if len(ids) else 0,
-            "nlist": nlist,
-            "nprobe": nprobe,
-            "recall": recall,
+            "nlist": tuned.nlist if tuned else 0,
+            "nprobe": tuned.nprobe if tuned else 0,
+            "recall": tuned.recall if tuned else None,
             "trained_rows": trained_rows,
             "created_at": utc_now(),
         }
@@ -192,7 +184,9 @@ class Generations:
             if space.state == "active":
                 drop_changes(connection, columns)
         self._remove(self.litter(space))
-        log.info("index generation %s: %d rows, nlist %d, nprobe %d", row["folder"], len(ids), nlist, nprobe)
+        log.info(
+            "index generation %s: %d rows, nlist %d, nprobe %d", row["folder"], len(ids), row["nlist"], row["nprobe"]
+        )
         generation = self.current(space)
         assert generation is not None
         return generation
@@ -224,25 +218,31 @@ class Generations:
     def _space_folder(self, space: Space) -> Path:
         return self._library / "index" / str(space.id)
 
-    def _vectors(self, space: Space, old: Generation | None) -> tuple[NDArray[np.int64], faiss.IndexScalarQuantizer]:
-        """Every (id, vector) of the space, ids ascending, in a flat index."""
+    def _write_vectors(self, folder: Path, space: Space, old: Generation | None) -> NDArray[np.int64]:
+        """Write every vector of the space to a flat index, and their ids, ascending; returns the ids."""
         with self._catalog.database.reading() as connection:
             gone = self._gone(connection, space)
-        if old is None or len(gone) > 0:
-            ids, flat = np.empty(0, dtype=np.int64), new_flat(space.dim)
-        else:
-            ids = read_ids(old.folder, mapped=False)
-            flat = open_index(old.folder / VECTORS_FILE, mapped=False)
-        collected = [ids]
-        for chunk_ids, vectors in self._chunks(space, int(ids[-1]) if len(ids) else 0):
-            flat.add(vectors)
-            collected.append(chunk_ids)
-        ids = np.concatenate(collected)
-        if flat.ntotal != len(ids):
-            raise DamageError(f"the index holds {flat.ntotal} vectors for {len(ids)} ids", hint="run verify --repair")
-        return ids, flat
+        ids: list[NDArray[np.int64]] = []
 
-    def _chunks(self, space: Space, after: int) -> Iterator[tuple[NDArray[np.int64], Embeddings]]:
+        def parts() -> Iterator[NDArray[np.float16]]:
+            if old is not None and not len(gone):
+                ids.append(read_ids(old.folder, mapped=False))
+                flat = open_index(old.folder / VECTORS_FILE, mapped=True)
+                rows = flat_rows(flat)
+                yield from (rows[first : first + CHUNK_ROWS] for first in range(0, len(rows), CHUNK_ROWS))
+            for chunk_ids, vectors in self._chunks(space, int(ids[0][-1]) if ids and len(ids[0]) else 0):
+                ids.append(chunk_ids)
+                yield vectors
+
+        rows = write_flat(folder / VECTORS_FILE, space.dim, parts())
+        joined = np.concatenate([np.empty(0, dtype=np.int64), *ids])
+        if rows != len(joined):
+            raise DamageError(f"the index holds {rows} vectors for {len(joined)} ids", hint="run verify --repair")
+        with synced_file(folder / IDS_FILE) as stream:
+            np.save(stream, joined)
+        return joined
+
+    def _chunks(self, space: Space, after: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         while True:
             with self._catalog.database.reading() as connection:
                 rows = read_blobs(connection, space.id, after=after, rows=CHUNK_ROWS)
@@ -253,6 +253,15 @@ class Generations:
                 np.array([id for id, _vector in rows], dtype=np.int64),
                 from_blobs([vector for _id, vector in rows], space.dim),
             )
+
+    def _write_lists(
+        self, folder: Path, space: Space, old: Generation | None, ids: NDArray[np.int64]
+    ) -> tuple[Tuned, int]:
+        """Write the lists of the vectors that stand in the folder, tuned; and for how many rows they were trained."""
+        flat = open_index(folder / VECTORS_FILE, mapped=True)
+        lists, trained_rows = self._lists(old, ids, flat)
+        write_index(lists, folder / LISTS_FILE)
+        return tune(lists, flat, Spaces(self._catalog).text_vectors(space)), trained_rows
 
     def _gone(self, connection: sa.Connection, space: Space) -> NDArray[np.int64]:
         """Ids that a generation may still hold although their vectors were forgotten."""

@@ -25,6 +25,7 @@ TRAINING_ROWS_PER_LIST = 40
 """FAISS wants at least 39; more costs time and gains little for float vectors."""
 TRAINING_ROUNDS = 6
 """Of k-means; later ones move little."""
+ROWS_AT_ONCE = 8192
 CODE_BITS = 4
 """What FAISS's fast scan takes."""
 
@@ -47,7 +48,8 @@ class IvfBuilder:
         if len(chosen) < 2**CODE_BITS:  # FAISS refuses to train codes on fewer
             chosen = np.resize(chosen, (2**CODE_BITS, flat.d))
         rotation = _rotation(chosen)
-        chosen = rotation.apply(chosen)
+        for first in range(0, len(chosen), ROWS_AT_ONCE):  # in place: there may be hundreds of MB
+            chosen[first : first + ROWS_AT_ONCE] = rotation.apply(chosen[first : first + ROWS_AT_ONCE])
         parts = flat.d // 2 if flat.d % 2 == 0 else flat.d
         ivf = faiss.IndexIVFPQFastScan(
             faiss.IndexFlatIP(flat.d), flat.d, nlist, parts, CODE_BITS, faiss.METRIC_INNER_PRODUCT
@@ -95,7 +97,11 @@ def _rotation(sample: NDArray[np.float32]) -> faiss.LinearTransform:
     Source: optimized product quantization, its parametric solution (Ge et al. 2013).
     """
     dim = sample.shape[1]
-    _, axes = np.linalg.eigh(np.cov(sample, rowvar=False).reshape(dim, dim))
+    middle, products = sample.mean(axis=0, dtype=np.float64), np.zeros((dim, dim))
+    for first in range(0, len(sample), ROWS_AT_ONCE):  # np.cov would make a copy of twice the size
+        part = sample[first : first + ROWS_AT_ONCE].astype(np.float64)
+        products += part.T @ part
+    _, axes = np.linalg.eigh(products / len(sample) - np.outer(middle, middle))
     order = np.stack([np.arange(dim)[::-1], np.arange(dim)], axis=1).ravel()[:dim]
     rotation = faiss.LinearTransform(dim, dim, False)
     faiss.copy_array_to_vector(axes[:, order].T.astype(np.float32).ravel(), rotation.A)

@@ -291,7 +291,7 @@ class SnapshotSource:
             start = max(start, last.last_id)
         rows = read_blobs(connection, space.id, after=start)
         ids = np.array([id for id, _vector in rows], dtype=np.int64)
-        delta = from_blobs([vector for _id, vector in rows], space.dim)
+        delta = from_blobs([vector for _id, vector in rows], space.dim).astype(np.float32)
         if reuse:
             assert last is not None
             ids = np.concatenate([last._delta_ids, ids])

@@ -8,8 +8,6 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from photoseek.contracts import Embeddings
-
 BYTES_PER_NUMBER = 2
 LENGTH_TOLERANCE = 1e-3
 """How far a stored vector's length may be from 1; float16 rounding moves it by about 1e-5."""
@@ -34,9 +32,9 @@ def to_blob(vector: NDArray[np.floating]) -> bytes:
     return vector.astype("<f2").tobytes()
 
 
-def from_blobs(blobs: Sequence[bytes], dim: int) -> Embeddings:
-    """Stored float16 vectors as float32 (n, dim)."""
-    return np.frombuffer(b"".join(blobs), dtype="<f2").astype(np.float32).reshape(len(blobs), dim)
+def from_blobs(blobs: Sequence[bytes], dim: int) -> NDArray[np.float16]:
+    """Stored vectors, float16 (n, dim)."""
+    return np.frombuffer(b"".join(blobs), dtype="<f2").reshape(len(blobs), dim)
 
 
 def read_blobs(

@@ -174,7 +174,7 @@ def _bad_vectors(catalog: Catalog, space: Space, report: VerifyReport) -> list[i
         report.vectors += len(rows)
         whole = {id: vector for id, vector in rows if len(vector) == 2 * space.dim}
         bad += [id for id, _vector in rows if id not in whole]
-        norms = np.linalg.norm(from_blobs(list(whole.values()), space.dim), axis=1)
+        norms = np.linalg.norm(from_blobs(list(whole.values()), space.dim).astype(np.float32), axis=1)
         bad += [id for id, norm in zip(whole, norms, strict=True) if not abs(norm - 1) <= LENGTH_TOLERANCE]
 
 

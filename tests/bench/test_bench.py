@@ -93,6 +93,14 @@ def test_scan_compares_a_rescan_with_find(tiny_checkpoint: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_memory_watches_a_run_with_its_workers(tmp_path: Path):
+    rows = bench("memory.py", tmp_path, "--photos", 20, 40)
+    assert [row["photos"] for row in rows] == [20, 40]
+    assert all(row["private MB"] > 30 for row in rows)
+
+
+@pytest.mark.slow
 def test_index_cpu_computes_what_the_plain_loop_computes(tiny_checkpoint: Path, tmp_path: Path):
     pytest.importorskip("transformers")
     sizes = ["--photos", 14, "--loop-photos", 2, "--size", 320, 240, "--peak-side", 64]
