@@ -285,7 +285,8 @@ def search(
             save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing])
             click.echo(f"Wrote {looks['html']} with {len(found):,} photos.", err=True)
     if not found:
-        click.echo("No photos found.", err=True)
+        said = filters_said(filters)
+        click.echo(f"No photos found that fit: {said}." if said else "No photos found.", err=True)
     elif answer is not None and answer.verdict == "nothing" and not as_json and not sys.stdout.isatty():
         click.echo(nothing_line(query), err=True)
     if answer is not None and answer.undated:

@@ -12,6 +12,7 @@ import click
 from photoseek.conditions import Condition
 from photoseek.errors import UsageError
 from photoseek.search.filters import where
+from photoseek.search.places import find_city
 
 _RATING = re.compile(r"([0-5])(\+|\.\.([0-5]))?")
 _PLACE = re.compile(r"\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*,\s*([\d.]+)\s*(km)?\s*")
@@ -26,15 +27,17 @@ _OPTIONS = (
     click.option("--near", metavar="LAT,LON,KM", help="As in 45.44,12.33,10km."),
     click.option("--place", metavar="CITY", help="Within 15 km of a city: Venice, 'Paris, US', Venice,30km."),
     click.option("--format", "formats", multiple=True, metavar="NAME", help="jpeg, png, heic ..."),
+    click.option("--shape", type=click.Choice(["landscape", "portrait", "square"]), help="Wider than high, or not."),
     click.option("--min-width", type=click.IntRange(1), metavar="PIXELS", help="At least this wide."),
 )
-NAMES = ("taken", "camera", "lens", "rating", "folders", "near", "place", "formats", "min_width")
+NAMES = ("taken", "camera", "lens", "rating", "folders", "near", "place", "formats", "shape", "min_width")
 
+_SHAPES = {"landscape": where.landscape, "portrait": where.portrait, "square": where.square}
 _SAID = {
     "folders": "in {}",
     "near": "near {}",
-    "place": "around {}",
     "formats": "format {}",
+    "shape": "{}",
     "min_width": "at least {} pixels wide",
 }
 
@@ -45,13 +48,20 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def filters_said(values: dict[str, Any]) -> str:
-    """The filters as a person would read them: `taken 2022..2023 · camera pixel`; empty without any."""
+    """The filters as a person would read them: `taken 2022..2023 · around Venice, IT`; empty without any."""
     said = []
     for name in NAMES:
         value = values[name]
         for one in value if isinstance(value, tuple) else () if value is None else (value,):
-            said.append(_SAID.get(name, f"{name} {{}}").format(one))
+            said.append(_said(name, one))
     return " · ".join(said)
+
+
+def _said(name: str, value: Any) -> str:
+    if name == "place":
+        city = find_city(_city_and_km(value)[0])
+        return f"around {city.name}, {city.country}"
+    return _SAID.get(name, f"{name} {{}}").format(value)
 
 
 def condition_of(values: dict[str, Any]) -> Condition | None:
@@ -74,9 +84,11 @@ def condition_of(values: dict[str, Any]) -> Condition | None:
     if values["near"]:
         conditions.append(_near(values["near"]))
     if values["place"]:
-        conditions.append(_in_city(values["place"]))
+        conditions.append(where.place(*_city_and_km(values["place"])))
     if values["formats"]:
         conditions.append(where.format(*values["formats"]))
+    if values["shape"]:
+        conditions.append(_SHAPES[values["shape"]]())
     if values["min_width"]:
         conditions.append(where.width >= values["min_width"])
     return reduce(lambda left, right: left & right, conditions) if conditions else None
@@ -101,9 +113,9 @@ def _rating(value: str) -> Condition:
     return where.rating >= low if range_ == "+" else (where.rating >= low) & (where.rating <= int(high))
 
 
-def _in_city(value: str) -> Condition:
+def _city_and_km(value: str) -> tuple[str] | tuple[str, float]:
     match = _CITY.fullmatch(value)
-    return where.place(match[1], float(match[2])) if match is not None else where.place(value)
+    return (match[1], float(match[2])) if match is not None else (value,)
 
 
 def _near(value: str) -> Condition:

@@ -34,6 +34,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def compiled_environment() -> dict[str, str]:
+    """For processes whose start is timed: Python may keep what it compiles, as it does for an installed package."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def private_mb() -> float | None:
     """Memory of this process that no file backs, in MB; None where the system does not tell."""
     status = Path("/proc/self/status")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from grown_library import COMMIT_ROWS, PHOTOS_PER_FOLDER, outcomes, place
-from report import Row, show
+from report import Row, compiled_environment, show
 
 from photoseek.binding import EngineOptions, ModelBinding
 from photoseek.contracts import Outcome, PhotoRead
@@ -122,6 +122,7 @@ def fastest_rescan(library: Path, repeats: int) -> tuple[float, float]:
             [sys.executable, str(CLI), "index", "--library", str(library)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=compiled_environment(),
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

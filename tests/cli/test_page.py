@@ -209,7 +209,7 @@ def test_filters_are_said_and_an_empty_answer_is_a_page_too(command: Command, in
     assert shown.all("p")[0].text == "format png · at least 30 pixels wide"
     assert shown.all("p")[1].text.startswith("3 photos · ")
     answer = command("search", "red", "--taken", "1999", "--html", target)
-    assert (answer.code, "No photos found." in answer.err) == (0, True)
+    assert (answer.code, "No photos found that fit: taken 1999." in answer.err) == (0, True)
     assert read(target.read_text(encoding="utf-8")).all("li") == []
 
 

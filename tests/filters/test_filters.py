@@ -203,6 +203,7 @@ NO_OPTIONS = dict.fromkeys(NAMES)
         ("near", "-33.5,25.8,0.5", where.near(-33.5, 25.8, 0.5)),
         ("min_width", 800, where.width >= 800),
         ("camera", "canon", where.camera.contains("canon")),
+        ("shape", "portrait", where.portrait()),
     ],
 )
 def test_an_option_is_the_condition_it_stands_for(option: str, value: object, condition: Condition) -> None:

@@ -55,8 +55,10 @@ def test_an_unknown_city_is_named_with_what_to_do(text: str, hint: str) -> None:
     assert hint in (caught.value.hint or "")
 
 
-def test_a_position_is_named_by_the_nearest_city() -> None:
+def test_a_position_is_named_by_the_largest_city_at_hand_or_the_nearest() -> None:
     assert places.name_of(45.44, 12.33) == "Venice, IT"
+    assert places.name_of(52.52, 13.40) == "Berlin, DE", "not its quarter Mitte"
+    assert places.name_of(45.49, 12.24) == "Mestre, IT", "the larger neighbour of Venice, 9 km away"
     assert places.name_of(45.0, -40.0) is None, "in the middle of an ocean"
 
 
