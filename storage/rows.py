@@ -126,7 +126,7 @@ class Rows:
         select = _SELECT.format(captions="c.captions" if self._catalog.version >= 2 else "NULL")
         rows: list[PhotoRow] = []
         # The driver itself: what SQLAlchemy does around a statement takes longer than the page's rows.
-        with self._database.raw() as connection:
+        with self._database.mapped() as connection:
             for first in range(0, len(keys), ROWS_PER_STATEMENT):
                 part = keys[first : first + ROWS_PER_STATEMENT]
                 statement = f"{select}{condition.format(keys=', '.join('?' * len(part)))}"
