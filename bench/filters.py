@@ -50,8 +50,9 @@ from photoseek.conditions import Condition
 from photoseek.contracts import CameraFacts
 from photoseek.storage.distance import EARTH_RADIUS_KM
 from photoseek.storage.faissfile import flat_rows, open_index
-from photoseek.storage.generations import LISTS_FILE, VECTORS_FILE
+from photoseek.storage.generations import VECTORS_FILE
 from photoseek.storage.idset import IdSet
+from photoseek.storage.list_files import open_lists
 from photoseek.storage.store import Store, View
 
 COUNT, RECALL_AT = 20, 10
@@ -172,7 +173,7 @@ class Measured:
 
     @cached_property
     def _ivf(self) -> Any:
-        return open_index(self._generation.folder / LISTS_FILE, mapped=True)
+        return open_lists(self._generation.folder, mapped=True)
 
     def row(self, kind: str, share: float, cases: list[Filtered]) -> Row:
         """Every figure of one kind of filter at one selectivity."""

@@ -28,8 +28,9 @@ from photoseek.storage.column_files import (
     write_columns,
 )
 from photoseek.storage.durable import file_digest, new_folder, synced_file
-from photoseek.storage.faissfile import flat_rows, open_index, write_flat, write_index
+from photoseek.storage.faissfile import flat_rows, open_index, write_flat
 from photoseek.storage.ivf import IvfBuilder
+from photoseek.storage.list_files import has_lists, open_lists, write_lists
 from photoseek.storage.lists import Reach
 from photoseek.storage.spaces import Space, Spaces
 from photoseek.storage.tuning import Tuned, tune
@@ -39,7 +40,6 @@ log = logging.getLogger(__name__)
 
 VECTORS_FILE = "vectors.faiss"
 IDS_FILE = "ids.npy"
-LISTS_FILE = "lists.faiss"
 MANIFEST_FILE = "manifest.json"
 
 CHUNK_ROWS = 8192
@@ -260,8 +260,8 @@ class Generations:
         """Write the lists of the vectors that stand in the folder, tuned; and for how many rows they were trained."""
         flat = open_index(folder / VECTORS_FILE, mapped=True)
         lists, trained_rows = self._lists(old, ids, flat)
-        write_index(lists, folder / LISTS_FILE)
-        return tune(lists, flat, Spaces(self._catalog).text_vectors(space)), trained_rows
+        write_lists(lists, folder)
+        return tune(open_lists(folder, mapped=True), flat, Spaces(self._catalog).text_vectors(space)), trained_rows
 
     def _gone(self, connection: sa.Connection, space: Space) -> NDArray[np.int64]:
         """Ids that a generation may still hold although their vectors were forgotten."""
@@ -276,9 +276,9 @@ class Generations:
     ) -> tuple[faiss.IndexPreTransform, int]:
         """The inverted lists of all rows, and how many rows they were trained for."""
         builder = IvfBuilder()
-        trained_rows = old.trained_rows if old is not None and old.nlist and (old.folder / LISTS_FILE).exists() else 0
+        trained_rows = old.trained_rows if old is not None and has_lists(old.folder) else 0
         if old is not None and trained_rows and len(ids) <= RETRAIN_GROWTH * trained_rows:
-            lists = open_index(old.folder / LISTS_FILE, mapped=False)
+            lists = open_lists(old.folder, mapped=False)
             if not np.array_equal(ids[: lists.ntotal], read_ids(old.folder, mapped=False)):
                 lists.reset()  # rows are gone, and the positions of others changed
         else:
@@ -343,6 +343,8 @@ def read_reach(folder: Path) -> Reach | None:
     Raises:
         DamageError: the manifest holds something else.
     """
+    if not has_lists(folder):
+        return None
     try:
         reach = json.loads((folder / MANIFEST_FILE).read_bytes()).get("reach")
         return Reach(**reach) if reach is not None else None

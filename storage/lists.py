@@ -19,21 +19,14 @@ prunes lists by the ratio of their distance to that of the nearest centroid.
 
 from __future__ import annotations
 
-import logging
-import threading
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from photoseek.errors import DamageError
-from photoseek.storage.faissfile import open_index
 from photoseek.storage.idset import IdSet
-
-log = logging.getLogger(__name__)
 
 REFINE_FACTOR = 4
 """Candidates for each match asked for, where that is more than was measured for ten."""
@@ -57,33 +50,6 @@ class Reach:
     """How many candidates the lists give for exact scoring, at least."""
     margin: float
     """How far a vector's cosine with a text exceeds that of its list's centroid; for `Lists.filtered`."""
-
-
-class OpeningLists:
-    """A generation's lists, read by a thread of their own from now on.
-
-    FAISS copies them into memory, which takes about 50 ms for a million vectors. Meanwhile a search encodes its words,
-    and who only looks up photos need not wait.
-    """
-
-    def __init__(self, path: Path, reach: Reach) -> None:
-        self._path, self._reach = path, reach
-        self._lists: Lists | None = None
-        self._thread = threading.Thread(target=self._open, name="photoseek-lists")
-        self._thread.start()
-
-    def opened(self) -> Lists | None:
-        """The lists, once they are there; None where they cannot be read, so that every vector must be scored."""
-        self._thread.join()
-        return self._lists
-
-    def _open(self) -> None:
-        try:
-            self._lists = Lists(open_index(self._path, mapped=True), self._reach)
-        except DamageError as error:
-            log.warning("%s; scoring every photo, which is slower", error)
-        except FileNotFoundError:
-            log.debug("%s is gone: there is a newer generation", self._path)
 
 
 class Lists:

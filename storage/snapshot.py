@@ -24,7 +24,6 @@ from photoseek.storage.column_files import MappedColumns, open_columns
 from photoseek.storage.facts import Facts
 from photoseek.storage.faissfile import flat_rows, open_index, score_rows
 from photoseek.storage.generations import (
-    LISTS_FILE,
     VECTORS_FILE,
     Generation,
     check_sizes,
@@ -33,7 +32,8 @@ from photoseek.storage.generations import (
     read_reach,
 )
 from photoseek.storage.idset import IdSet, positions_of
-from photoseek.storage.lists import OpeningLists
+from photoseek.storage.list_files import open_lists
+from photoseek.storage.lists import Lists
 from photoseek.storage.spaces import Space, to_space
 from photoseek.storage.vectors import from_blobs, read_blobs
 
@@ -57,7 +57,7 @@ class _Mapped:
     row: Generation
     ids: NDArray[np.int64]  # ascending, (rows,)
     flat: Any  # faiss.IndexScalarQuantizer, float16, position i holds ids[i]
-    lists: OpeningLists | None  # None: flat, or lists of an older photoseek
+    lists: Lists | None  # None: flat, or lists of an older photoseek
     columns: MappedColumns | None  # None: from a photoseek that wrote none
 
 
@@ -191,7 +191,7 @@ class Snapshot:
         self, mapped: _Mapped, query: NDArray[np.float32], count: int, allowed: IdSet | None
     ) -> _Found | None:
         """The best of the rows in some lists; None where every allowed row should be scored."""
-        lists = mapped.lists.opened() if mapped.lists is not None else None
+        lists = mapped.lists
         if lists is None:
             return None
         candidates = lists.candidates(count)
@@ -271,7 +271,7 @@ class SnapshotSource:
             flat = open_index(row.folder / VECTORS_FILE, mapped=True)
             ids = read_ids(row.folder, mapped=True)
             reach = read_reach(row.folder) if row.nlist else None
-            lists = OpeningLists(row.folder / LISTS_FILE, reach) if reach is not None else None
+            lists = Lists(open_lists(row.folder, mapped=True), reach) if reach is not None else None
             columns = open_columns(row.folder, len(ids))
         except DamageError as error:
             log.warning("%s; searching the catalog itself, which is slower", error)

@@ -15,7 +15,6 @@ from photoseek.storage.catalog import Catalog
 from photoseek.storage.durable import file_digest
 from photoseek.storage.faissfile import flat_rows, open_index
 from photoseek.storage.generations import (
-    LISTS_FILE,
     VECTORS_FILE,
     Generation,
     Generations,
@@ -24,6 +23,7 @@ from photoseek.storage.generations import (
     read_manifest,
     read_reach,
 )
+from photoseek.storage.list_files import open_lists
 from photoseek.storage.masking import refresh_mask, touch_contents
 from photoseek.storage.spaces import Space, Spaces
 from photoseek.storage.vectors import LENGTH_TOLERANCE, from_blobs, read_blobs
@@ -187,7 +187,7 @@ def _generation_problems(catalog: Catalog, space: Space, generation: Generation)
                 return
         flat = open_index(folder / VECTORS_FILE, mapped=True)
         ids = read_ids(folder, mapped=False)
-        lists = open_index(folder / LISTS_FILE, mapped=True) if read_reach(folder) is not None else None
+        lists = open_lists(folder, mapped=True) if read_reach(folder) is not None else None
     except (FileNotFoundError, DamageError) as error:
         yield f"the index {folder} is not whole: {error}"
         return

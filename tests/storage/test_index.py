@@ -16,11 +16,11 @@ from photoseek.storage import verify as checks
 from photoseek.storage.column_files import COLUMNS_FOLDER, HEADER_FILE
 from photoseek.storage.generations import (
     IDS_FILE,
-    LISTS_FILE,
     MANIFEST_FILE,
     VECTORS_FILE,
     IndexSettings,
 )
+from photoseek.storage.list_files import LISTS_FILE, ROWS_FILE, SIZES_FILE, has_lists
 from photoseek.storage.snapshot import Snapshot
 from photoseek.storage.spaces import Space
 from photoseek.storage.store import Store
@@ -252,7 +252,7 @@ def _head(path: Path) -> None:
 
 @pytest.mark.parametrize("settings", [IVF], indirect=True, ids=["ivf"])
 @pytest.mark.parametrize("damage", [Path.unlink, _truncate, _flip, _head])
-@pytest.mark.parametrize("name", [VECTORS_FILE, IDS_FILE, LISTS_FILE, MANIFEST_FILE])
+@pytest.mark.parametrize("name", [VECTORS_FILE, IDS_FILE, LISTS_FILE, ROWS_FILE, SIZES_FILE, MANIFEST_FILE])
 def test_a_damaged_index_is_told_and_repaired(
     shelf: Shelf, name: str, damage: Callable[[Path], None], settings: IndexSettings
 ) -> None:
@@ -281,6 +281,30 @@ def test_a_manifest_of_nonsense_is_damage(shelf: Shelf, content: str, settings: 
     assert generation is not None
     (generation.folder / MANIFEST_FILE).write_text(content, encoding="latin-1")
     assert shelf.verify().problems
+    shelf.check()
+
+
+@pytest.mark.parametrize("settings", [IVF], indirect=True, ids=["ivf"])
+def test_lists_of_an_older_photoseek_are_left_alone_until_the_next_run(shelf: Shelf, settings: IndexSettings) -> None:
+    """It wrote them into one file."""
+    shelf.add(unit(300, 1))
+    shelf.build(settings)
+    generation = shelf.store.generations.current(shelf.space)
+    assert generation is not None
+    manifest = generation.folder / MANIFEST_FILE
+    content = json.loads(manifest.read_text())
+    for name in (ROWS_FILE, SIZES_FILE):
+        (generation.folder / name).unlink()
+        del content["files"][name]
+    manifest.write_text(json.dumps(content))
+    shelf.store.close()
+    shelf.check()
+    assert shelf.verify().problems == []
+    settings.save(shelf.store.catalog)
+    assert shelf.store.generations.merge_if_due(shelf.space, settings, finishing=True)
+    newest = shelf.store.generations.current(shelf.space)
+    assert newest is not None
+    assert has_lists(newest.folder)
     shelf.check()
 
 
@@ -337,4 +361,4 @@ def test_the_manifest_names_every_file(shelf: Shelf) -> None:
         path.relative_to(generation.folder).as_posix() for path in generation.folder.rglob("*") if path.is_file()
     }
     assert set(manifest["files"]) == on_disk - {MANIFEST_FILE}
-    assert on_disk >= {VECTORS_FILE, IDS_FILE, LISTS_FILE, f"{COLUMNS_FOLDER}/{HEADER_FILE}"}
+    assert on_disk >= {VECTORS_FILE, IDS_FILE, LISTS_FILE, ROWS_FILE, SIZES_FILE, f"{COLUMNS_FOLDER}/{HEADER_FILE}"}
