@@ -11,6 +11,8 @@ from photoseek.aimv2 import load_text_tower, load_vision_tower, open_checkpoint
 from photoseek.aimv2.choice import choose_engine
 from photoseek.errors import MissingExtraError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def installed(monkeypatch):

@@ -24,6 +24,8 @@ from photoseek.aimv2.gpu_trial import (  # noqa: E402
 from photoseek.aimv2.torch_vision import EAGER  # noqa: E402
 from photoseek.errors import UsageError  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 import photoseek.aimv2
 from photoseek.aimv2.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.slow
+
 tokenizers = pytest.importorskip("tokenizers")
 
 BUILTIN = Path(photoseek.aimv2.__file__).parent / "builtin"

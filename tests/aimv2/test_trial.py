@@ -11,6 +11,8 @@ from checkpoints import make_checkpoint
 from photoseek.aimv2 import load_vision_tower, open_checkpoint, run_trial
 from photoseek.aimv2.trial import Trial, judge, remembered_trial, synthetic_pictures
 
+pytestmark = pytest.mark.slow
+
 
 def unit(vectors):
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)

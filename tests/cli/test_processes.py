@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from small_library import Files, assert_same_vectors, stored_files, stored_vectors, write_photo, write_photos
 
+pytestmark = pytest.mark.slow
+
 Process = Callable[..., "subprocess.Popen[bytes]"]
 
 

@@ -18,6 +18,8 @@ from photoseek import IndexSettings, PhotoLibrary
 from photoseek.errors import PhotoseekError, StorageFullError
 from photoseek.storage import durable
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = IndexSettings(ivf_min_rows=6, generation_min_rows=2, delta_max_rows=3)
 
 

@@ -23,6 +23,8 @@ from small_library import (
 from photoseek import PhotoLibrary
 from photoseek.errors import LibraryNotFoundError
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"ivf_min_rows": 6, "generation_min_rows": 2, "delta_max_rows": 3}
 """So small that a run over a dozen photos writes generations, with inverted lists too."""
 

@@ -23,6 +23,8 @@ from photoseek import IndexSettings, PhotoLibrary, errors
 from photoseek.cli import cli
 from photoseek.storage import schema, words
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")])

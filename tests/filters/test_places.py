@@ -14,6 +14,8 @@ from photoseek.filter_options import NAMES, condition_of
 from photoseek.search import places
 from photoseek.search.filters import where
 
+pytestmark = pytest.mark.slow
+
 NO_OPTIONS = dict.fromkeys(NAMES)
 
 

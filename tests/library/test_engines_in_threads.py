@@ -12,6 +12,8 @@ from small_library import write_photos
 
 from photoseek import PhotoLibrary, indexing
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("engine", ["numpy", "openvino", pytest.param("torch", marks=pytest.mark.slow)])
 def test_answers_do_not_depend_on_other_threads(

@@ -17,6 +17,8 @@ from photoseek import PhotoLibrary
 from photoseek.errors import UsageError
 from photoseek.search.groups import DuplicateGroup
 
+pytestmark = pytest.mark.slow
+
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 
 

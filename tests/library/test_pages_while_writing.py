@@ -8,9 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from small_library import write_photos
 
 from photoseek import IndexSettings, PhotoLibrary
+
+pytestmark = pytest.mark.slow
 
 WRITER = """
 import shutil, sys, time

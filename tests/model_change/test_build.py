@@ -15,6 +15,8 @@ from photoseek import IndexSettings, PhotoLibrary, Progress
 from photoseek.errors import LibraryBusyError, LibraryNotFoundError
 from photoseek.storage.generations import Generations
 
+pytestmark = pytest.mark.slow
+
 Open = Callable[..., PhotoLibrary]
 WhileWriting = Callable[[Callable[[Path], None]], None]
 SMALL_INDEX = IndexSettings(ivf_min_rows=6, generation_min_rows=2, delta_max_rows=3)

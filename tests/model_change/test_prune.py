@@ -15,6 +15,8 @@ from photoseek.errors import LibraryNotFoundError, StorageFullError, UsageError
 from photoseek.storage import spaces
 from photoseek.storage.catalog import Catalog
 
+pytestmark = pytest.mark.slow
+
 Open = Callable[..., PhotoLibrary]
 
 

@@ -18,6 +18,8 @@ from small_library import stored_files, write_photo
 
 from photoseek import IndexSettings, PhotoLibrary
 
+pytestmark = pytest.mark.slow
+
 NAMES = st.sampled_from(["a.png", "b.png", "x/a.png", "x/y/c.png", "z/d.png"])
 COLOURS = st.sampled_from(["red", "green", "blue", "yellow"])
 RULES = st.sampled_from(["", "x/\n", "*.png\n!anchor.png\n", "a.png\n", "/z/d.png\n", "x/*\n!x/a.png\n"])

@@ -14,6 +14,8 @@ from photoseek.errors import Cancelled, LibraryBusyError
 from photoseek.storage import lock as locks
 from photoseek.storage.lock import ModelChangeLock, ProcessLock, WriterLock
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def held_for(lock: ProcessLock, seconds: float) -> Iterator[None]:

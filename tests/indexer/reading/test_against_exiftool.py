@@ -16,6 +16,8 @@ import pytest
 
 from photoseek.contracts import CameraFacts, PhotoRead, ReadResult
 
+pytestmark = pytest.mark.slow
+
 Pairs = list[tuple[str, CameraFacts, dict[str, Any]]]
 """Name, our facts and exiftool's tags of each photo."""
 

@@ -13,6 +13,8 @@ from scenes import COPIES, scene
 from photoseek.contracts import Picture
 from photoseek.indexer.fingerprint import fingerprint
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(8)
 MOST_BITS = 6
 """`search.similar` takes pictures with so few differing bits for copies, whatever the model says."""

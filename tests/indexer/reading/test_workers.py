@@ -20,6 +20,8 @@ from photoseek.errors import Cancelled, PhotoseekError
 from photoseek.indexer.decode import read_photo
 from photoseek.indexer.workers import AHEAD_PER_WORKER, DecodeWorkers
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 
