@@ -26,8 +26,8 @@ COSINE_MIN = 0.999
 SCORE_SHIFT_MAX = 0.005
 RECALL_MIN = 0.995
 TIE = 0.001
-"""A photo whose exact score is this little below the tenth best answers as well: a fiftieth of how far the scores of
-unlike photos lie apart. Near-duplicates change places by chance, which says nothing about bfloat16."""
+"""A photo whose exact score is this little below the tenth best answers as well: a hundredth of how far the scores of
+photos lie apart. Near-duplicates change places by chance, which says nothing about bfloat16."""
 GAIN_MIN = 1.1
 """Below this gain in speed the exact type stays."""
 
