@@ -333,8 +333,7 @@ class Candidates:
     """True when every allowed embedding was scored, false when inverted lists were probed."""
 
 
-@dataclass(frozen=True, slots=True)
-class PhotoRow:
+class PhotoRow(NamedTuple):
     """One file that shows an embedding's picture, with what is known of its content."""
 
     embedding_id: int

@@ -118,6 +118,13 @@ def usable(connection: sa.Connection, header: ColumnsHeader) -> bool:
     return header.last_change_id >= int(dropped or 0)
 
 
+UNCHANGED = (
+    "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'files'), 0) = ?"
+    " AND coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'changed_files'), 0) = ?"
+)
+"""SQL that is true while the catalog is in the state that columns show; takes `last_file_id` and `last_change_id`."""
+
+
 def count_changes(connection: sa.Connection, header: ColumnsHeader) -> int:
     """How many files changed since."""
     statement = "SELECT count(*) FROM changed_files WHERE id > ?"
@@ -140,7 +147,27 @@ class MappedColumns:
     header: ColumnsHeader
     columns: Columns
     extra: NDArray[np.int32]
-    """Positions of the rows that follow the first one of each vector."""
+    """Positions of the rows that follow the first one of each vector, ascending."""
+
+    def files(self, positions: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Every file that shows one of the vectors at these positions: its id, and the place in `positions`."""
+        file_ids = self.columns.numbers("file_id")
+        first, last = (np.searchsorted(self.extra, positions, side) for side in ("left", "right"))
+        found = list(zip(file_ids[positions].tolist(), range(len(positions)), strict=True))
+        vectors = self.columns.rows - len(self.extra)
+        for place in np.flatnonzero(last > first).tolist():
+            others = file_ids[vectors + first[place] : vectors + last[place]].tolist()
+            found += [(file_id, place) for file_id in others]
+        return found
+
+
+@dataclass(frozen=True)
+class KnownFiles:
+    """Which files show some embeddings, by columns; true while the catalog is in the state that they show."""
+
+    embedding_of: dict[int, int]
+    """Embedding ids by file id."""
+    header: ColumnsHeader
 
 
 def open_columns(folder: Path, vectors: int) -> MappedColumns | None:

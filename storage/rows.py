@@ -12,6 +12,7 @@ from photoseek.conditions import Condition, mentions_words
 from photoseek.contracts import CameraFacts, PhotoRow
 from photoseek.storage import schema, words
 from photoseek.storage.catalog import Catalog, full_path
+from photoseek.storage.column_files import UNCHANGED, KnownFiles
 from photoseek.storage.filtering import compile_condition
 from photoseek.storage.spaces import Space
 
@@ -20,11 +21,12 @@ ROWS_PER_STATEMENT = 500
 VALUES_PER_STATEMENT = 30_000
 """SQLite takes at most 32,766 bound values in one statement."""
 
-_SELECT = """
-    SELECT e.id AS embedding_id, f.id AS file_id, r.path AS root_path, r.kind AS root_kind, r.state AS root_state,
-           f.folder, f.name, f.missing, c.size, f.mtime_ns, c.digest, c.format, c.width, c.height, c.orientation,
-           c.taken_at, c.taken_source, c.taken_offset_minutes, c.camera_make, c.camera_model, c.lens,
-           c.latitude, c.longitude, c.rating, c.title, {captions} AS captions, c.keywords
+_FACTS = """
+    f.id, r.path, r.kind, r.state, f.folder, f.name, f.missing, c.size, f.mtime_ns, c.digest, c.format,
+    c.width, c.height, c.orientation, c.taken_at, c.taken_source, c.taken_offset_minutes, c.camera_make,
+    c.camera_model, c.lens, c.latitude, c.longitude, c.rating, c.title, {captions}, c.keywords
+"""
+_OF_EMBEDDINGS = """
     FROM embeddings e
     JOIN prepared p ON p.picture_digest = e.picture_digest AND p.preprocessing = ?
     JOIN contents c ON c.digest = p.content_digest
@@ -33,6 +35,12 @@ _SELECT = """
     WHERE f.state = 'indexed' AND +e.space_id = ?
 """
 # The plus keeps SQLite from walking all of the space's embeddings by an index instead of looking up the keys.
+_OF_FILES = """
+    FROM files f
+    JOIN contents c ON c.id = f.content_id
+    JOIN roots r ON r.id = f.root_id
+    WHERE f.state = 'indexed'
+"""
 
 _DATES = """
     SELECT e.id, max(c.taken_at) AS taken_at FROM embeddings e
@@ -54,6 +62,16 @@ class Rows:
         """Every file that shows one of the embeddings' pictures, in no particular order."""
         visible = "" if include_missing else " AND f.missing = 0"
         return self._rows(" AND e.id IN ({keys})" + visible, list(embedding_ids))
+
+    def of_known_files(self, known: KnownFiles, *, include_missing: bool = False) -> list[PhotoRow]:
+        """The same by the files that are known to show them, a third of the time; empty once the catalog changed."""
+        visible = "" if include_missing else " AND f.missing = 0"
+        header, keys = known.header, list(known.embedding_of)
+        condition = f"{_OF_FILES} AND f.id IN ({_marks(keys)}){visible} AND {UNCHANGED}"
+        with self._database.mapped() as connection:
+            values = (*keys, header.last_file_id, header.last_change_id)
+            found = connection.execute(f"SELECT {self._facts()}{condition}", values).fetchall()
+        return [_to_row(known.embedding_of[row[0]], row) for row in found]
 
     def of_files(self, file_ids: Sequence[int]) -> list[PhotoRow]:
         """The rows of these files, missing ones too, in no particular order."""
@@ -123,21 +141,27 @@ class Rows:
         return statement.where(compile_condition(condition, self._catalog.roots()))
 
     def _rows(self, condition: str, keys: list[int]) -> list[PhotoRow]:
-        select = _SELECT.format(captions="c.captions" if self._catalog.version >= 2 else "NULL")
         rows: list[PhotoRow] = []
         # The driver itself: what SQLAlchemy does around a statement takes longer than the page's rows.
         with self._database.mapped() as connection:
             for first in range(0, len(keys), ROWS_PER_STATEMENT):
                 part = keys[first : first + ROWS_PER_STATEMENT]
-                statement = f"{select}{condition.format(keys=', '.join('?' * len(part)))}"
+                statement = f"SELECT {self._facts()}, e.id {_OF_EMBEDDINGS}{condition.format(keys=_marks(part))}"
                 values = (self._values["preprocessing"], self._values["space"], *part)
-                rows.extend(map(_to_row, connection.execute(statement, values).fetchall()))
+                rows.extend(_to_row(row[-1], row[:-1]) for row in connection.execute(statement, values))
         return rows
 
+    def _facts(self) -> str:
+        return _FACTS.format(captions="c.captions" if self._catalog.version >= 2 else "NULL")
 
-def _to_row(row: Sequence[Any]) -> PhotoRow:
-    """A row of `_SELECT`, whose columns stand in the order of PhotoRow's and CameraFacts' fields."""
-    embedding, file, root_path, root_kind, root_state, folder, name, missing, *content = row
+
+def _marks(keys: Sequence[int]) -> str:
+    return ", ".join("?" * len(keys))
+
+
+def _to_row(embedding: int, facts: Sequence[Any]) -> PhotoRow:
+    """A row of `_FACTS`, whose columns stand in the order of PhotoRow's and CameraFacts' fields."""
+    file, root_path, root_kind, root_state, folder, name, missing, *content = facts
     size, mtime_ns, digest, format, width, height, *camera, captions, keywords = content
     return PhotoRow(
         embedding,

@@ -20,7 +20,7 @@ from photoseek.contracts import IdSet as AnyIdSet
 from photoseek.errors import DamageError
 from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog
-from photoseek.storage.column_files import MappedColumns, open_columns
+from photoseek.storage.column_files import KnownFiles, MappedColumns, open_columns
 from photoseek.storage.facts import Facts
 from photoseek.storage.faissfile import flat_rows, open_index, score_rows
 from photoseek.storage.generations import (
@@ -136,6 +136,17 @@ class Snapshot:
             if self._facts is None and self._mapped is not None and self._mapped.columns is not None:
                 self._facts = Facts.load(catalog, self.space, self._mapped.columns, self._mapped_ids, self._delta_ids)
             return self._facts
+
+    def known_files(self, ids: Sequence[int]) -> KnownFiles | None:
+        """Which files show these embeddings, by the columns; None where only the catalog can tell."""
+        mapped = self._mapped
+        if mapped is None or mapped.columns is None:
+            return None
+        positions = positions_of(np.asarray(ids, dtype=np.int64), mapped.ids)
+        if len(positions) != len(ids):
+            return None
+        embedding_of = {file_id: ids[place] for file_id, place in mapped.columns.files(positions)}
+        return KnownFiles(embedding_of, mapped.columns.header)
 
     def ids(self) -> NDArray[np.int64]:
         """Every embedding id of this view, masked ones too, ascending."""

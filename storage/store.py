@@ -21,7 +21,7 @@ from photoseek.storage.generations import Generations
 from photoseek.storage.lock import ModelChangeLock, WriterLock
 from photoseek.storage.migrations import migrate
 from photoseek.storage.query_cache import QueryCache
-from photoseek.storage.rows import Rows
+from photoseek.storage.rows import ROWS_PER_STATEMENT, Rows
 from photoseek.storage.snapshot import Snapshot, SnapshotSource
 from photoseek.storage.spaces import Space, Spaces
 
@@ -139,7 +139,10 @@ class View:
         return self.snapshot.search(query, count, allowed=allowed, exact=exact)
 
     def rows(self, embedding_ids: Sequence[int], *, include_missing: bool = False) -> list[PhotoRow]:
-        return self._rows.of_embeddings(embedding_ids, include_missing=include_missing)
+        few = len(embedding_ids) <= ROWS_PER_STATEMENT
+        known = self.snapshot.known_files(embedding_ids) if few else None
+        found = self._rows.of_known_files(known, include_missing=include_missing) if known is not None else []
+        return found or self._rows.of_embeddings(embedding_ids, include_missing=include_missing)
 
     def vectors(self, embedding_ids: Sequence[int]) -> Embeddings:
         """Stored vectors, float32 (n, dim).

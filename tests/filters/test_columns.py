@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photoseek.conditions import Condition, OfFiles
-from photoseek.contracts import CameraFacts, Outcome, PhotoRead, WorkItem
+from photoseek.contracts import CameraFacts, Outcome, PhotoRead, PhotoRow, WorkItem
 from photoseek.search.filters import where
 from photoseek.storage.generations import IndexSettings
 from photoseek.storage.spaces import Space
-from photoseek.storage.store import Store
+from photoseek.storage.store import Store, View
 
 DIM = 8
 FOLDERS = [b"", b"a", b"a/b", b"a!", b"ab", b"\xff"]
@@ -159,6 +159,21 @@ class Shelf:
         assert facts.newest_first(condition, 2) == rows.newest_first(condition, 2, 0)
         assert facts.count_undated() == rows.count_undated()
 
+    def check_rows(self, view: View) -> None:
+        """A view's photos are those of the catalog as it is now, whatever the columns say."""
+        ids = view.snapshot.ids().tolist()
+        for include_missing in (False, True):
+            expected = self.store.rows(self.space).of_embeddings(ids, include_missing=include_missing)
+            assert sorted(view.rows(ids, include_missing=include_missing)) == sorted(expected)
+            for id in ids:
+                own = [row for row in expected if row.embedding_id == id]
+                assert sorted(view.rows([id], include_missing=include_missing)) == sorted(own)
+
+    def known_rows(self, view: View) -> list[PhotoRow]:
+        """The photos of a view by its columns alone."""
+        known = view.snapshot.known_files(view.snapshot.ids().tolist())
+        return self.store.rows(self.space).of_known_files(known) if known is not None else []
+
 
 @contextmanager
 def shelf() -> Iterator[Shelf]:
@@ -183,7 +198,45 @@ def test_columns_answer_as_the_catalog_does_whatever_changes(
             library.change("record", place, content)
         library.change("build", None, None)
         library.check(asked[0])
+        before = library.store.view()
+        assert before is not None
         for step in steps:
             library.change(*step)
+        library.check_rows(before)
+        after = library.store.view()
+        assert after is not None
+        library.check_rows(after)
         for condition in asked:
             library.check(condition)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("record", (b"b", 9), (0, 1, 1, CameraFacts())),  # another file with the first picture
+        ("record", (b"a", 0), (4, 1, 1, CameraFacts())),  # another picture in the first file
+        ("missing", (b"a", 0), None),
+        ("forget", (b"a", 0), None),
+        ("rewrite", 0, CameraFacts(rating=5)),
+    ],
+)
+def test_columns_name_the_files_of_a_page_until_something_changes(change: tuple[str, Any, Any]) -> None:
+    with shelf() as library:
+        for place, number in [(b"a", 0), (b"a", 1), (b"b", 2), (b"b", 3)]:
+            library.change("record", (place, number), (number, 1, 1, CameraFacts()))
+        library.change("missing", (b"b", 3), None)
+        library.change("build", None, None)
+        view = library.store.view()
+        assert view is not None
+        assert [row.path for row in sorted(library.known_rows(view))] == [
+            b"/photos/a/0.jpg",
+            b"/photos/a/1.jpg",  # shows the same picture
+            b"/photos/b/2.jpg",
+        ]
+        library.check_rows(view)
+        library.change(*change)
+        assert library.known_rows(view) == []
+        library.check_rows(view)
+        now = library.store.view()
+        assert now is not None
+        library.check_rows(now)
