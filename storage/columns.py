@@ -93,12 +93,12 @@ class Columns:
 
 
 class ColumnsBuilder:
-    """Collects rows of `FACTS`."""
+    """Collects rows of `FACTS`; each part in the smallest types, since there may be millions of rows."""
 
     def __init__(self) -> None:
         self._integers: dict[str, list[NDArray[Any]]] = {name: [] for name in INTEGERS}
         self._degrees: dict[str, list[NDArray[np.float64]]] = {name: [] for name in DEGREES}
-        self._codes: dict[str, list[NDArray[np.int32]]] = {name: [] for name in COMPARED_TEXTS + SEARCHED_TEXTS}
+        self._codes: dict[str, list[NDArray[np.unsignedinteger[Any]]]] = {name: [] for name in COMPARED_TEXTS + SEARCHED_TEXTS}
         self._values: dict[str, dict[Any, int]] = {name: {} for name in self._codes}
 
     def add(self, rows: Sequence[Sequence[Any]]) -> None:
@@ -107,13 +107,14 @@ class ColumnsBuilder:
             return
         columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
         for name, column in zip(INTEGERS, columns[:7], strict=True):
-            self._integers[name].append(_with_unknown(column))
+            self._integers[name].append(_packed(_with_unknown(column)))
         for name, column in zip(DEGREES, columns[7:9], strict=True):
             self._degrees[name].append(np.array(column, dtype=np.float64))  # None becomes NaN
         places = list(zip(columns[9], columns[10], strict=True))
         for name, column in zip(COMPARED_TEXTS + SEARCHED_TEXTS, [places, *columns[11:]], strict=True):
             codes = self._values[name]
-            self._codes[name].append(np.array([codes.setdefault(value, len(codes)) for value in column], np.int32))
+            found = np.array([codes.setdefault(value, len(codes)) for value in column])
+            self._codes[name].append(found.astype(np.min_scalar_type(found.max())))
 
     def add_empty(self) -> None:
         """A row for vectors that no file shows."""
@@ -121,19 +122,19 @@ class ColumnsBuilder:
 
     @property
     def embedding_ids(self) -> NDArray[np.int64]:
-        return _joined(self._integers["embedding_id"], np.int64)
+        return _unpacked(self._integers["embedding_id"])
 
     def arrays(self, order: NDArray[np.int64] | slice) -> Iterator[tuple[str, NDArray[Any]]]:
         """Every array of the columns by name, its rows put into an order; embedding ids are the caller's business."""
         for name in INTEGERS[1:]:
-            yield name, _packed(_joined(self._integers[name], np.int64)[order])
+            yield name, _packed(_unpacked(self._integers[name])[order])
         degrees = [_joined(self._degrees[name], np.float64)[order] for name in DEGREES]
         yield from zip(DEGREES, degrees, strict=True)
         for name, coordinates in zip(POINT, points(*degrees), strict=True):
             yield name, coordinates.astype(np.float32)
         for name, parts in self._codes.items():
             codes, values = _sorted_values(name, self._values[name])
-            yield name, _packed(codes[_joined(parts, np.int32)[order]])
+            yield name, _packed(codes[_joined(parts, np.uint8)[order]])
             joined = b"".join(value + b"\0" for value in values)
             yield f"{name}.values", np.frombuffer(joined, dtype=np.uint8)
             yield f"{name}.ends", np.cumsum([len(value) + 1 for value in values], dtype=np.int64) - 1
@@ -181,6 +182,12 @@ def _packed(numbers: NDArray[np.integer[Any]]) -> NDArray[Any]:
         if limits.min < low and high <= limits.max:
             return np.where(numbers == least, limits.min, numbers).astype(dtype)
     return numbers.astype(np.int64)
+
+
+def _unpacked(parts: list[NDArray[Any]]) -> NDArray[np.int64]:
+    """Parts that `_packed` made, as one column in which the least number of int64 is unknown."""
+    least = np.int64(np.iinfo(np.int64).min)
+    return _joined([np.where(part == unknown_of(part), least, part) for part in parts], np.int64)
 
 
 def _sorted_values(name: str, found: dict[Any, int]) -> tuple[NDArray[np.int64], list[bytes]]:
