@@ -111,12 +111,13 @@ class Searcher:
         where: Condition | None = None,
     ) -> Results:
         question = self._question(view, asked, vectors, digest)
-        where = asked.condition(where)
+        where = self._in_storage(asked.condition(where))
         return rank(
             view,
             question,
             options,
-            allowed=view.allowed(self._in_storage(where), include_missing=options.include_missing),
+            allowed=view.allowed(where, include_missing=options.include_missing),
+            fitting=functools.partial(view.fitting, where) if where is not None else None,
             online=functools.cache(_is_folder),
             rule=rule_for(view.space.model),
             undated=view.count_undated() if where is not None and mentions_date(where) else 0,
@@ -145,8 +146,10 @@ class Searcher:
         view = self._store.view()
         if view is None:
             return []
-        page = view.newest_first(self._in_storage(where), options.limit, options.offset)
-        groups = fold(view.rows(page), _is_folder)
+        where = self._in_storage(where)
+        fitting = functools.partial(view.fitting, where) if where is not None else None
+        page = view.newest_first(where, options.limit, options.offset)
+        groups = fold(view.rows(page), _is_folder, fitting)
         return [photo_of(groups[id], _is_folder) for id in page]
 
     def photo(self, id: str) -> Photo | None:

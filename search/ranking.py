@@ -22,6 +22,8 @@ from photoseek.search.similar import UNMEASURED, Rule, Shots, fold_similar
 
 Order: TypeAlias = Literal["relevance", "newest"]
 Collapse: TypeAlias = Literal["similar"]
+Fitting: TypeAlias = Callable[[Sequence[int]], set[int]]
+"""Of these files, by id, those that satisfy a filter."""
 
 SPARE = 16
 """Candidates beyond the page, so that a tie across its edge is broken by path and not by chance."""
@@ -86,6 +88,7 @@ def rank(
     options: PageOptions,
     *,
     allowed: IdSet | None = None,
+    fitting: Fitting | None = None,
     online: Callable[[bytes], bool] = lambda root: True,
     rule: Rule = UNMEASURED,
     undated: int = 0,
@@ -94,13 +97,14 @@ def rank(
 
     Args:
         allowed: embeddings to search among; all visible ones without it.
+        fitting: which files satisfy the filter that `allowed` comes from; of copies, one of these is shown.
         online: can files below this root path be opened now?
         rule: which photos are one moment, where near-duplicates are folded.
     Raises:
         UsageError: `options.after` is no place to go on from; the newest confident photos were asked for, and
             nothing can be said about confidence.
     """
-    return _Ranking(store, question, options, allowed, online, rule).page(undated)
+    return _Ranking(store, question, options, allowed, fitting, online, rule).page(undated)
 
 
 class _Ranking:
@@ -112,11 +116,12 @@ class _Ranking:
         question: Question,
         options: PageOptions,
         allowed: IdSet | None,
+        fitting: Fitting | None,
         online: Callable[[bytes], bool],
         rule: Rule,
     ) -> None:
         self._store, self._question, self._options = store, question, options
-        self._allowed, self._online, self._rule = allowed, online, rule
+        self._allowed, self._fitting, self._online, self._rule = allowed, fitting, online, rule
         self._dated: NDArray[np.int64] | None = None
         self._looked_up: dict[int, list[PhotoRow]] = {}
         self._read: dict[int, float] = {}
@@ -224,7 +229,8 @@ class _Ranking:
     def _files(self, ids: list[int]) -> dict[int, list[PhotoRow]]:
         """The files of each embedding; each is looked up once. Those without a file that may be shown are left out."""
         new = [id for id in ids if id not in self._looked_up]
-        found = fold(self._store.rows(new, include_missing=self._options.include_missing), self._online) if new else {}
+        rows = self._store.rows(new, include_missing=self._options.include_missing) if new else []
+        found = fold(rows, self._online, self._fitting)
         self._looked_up.update((id, found.get(id, [])) for id in new)
         return {id: self._looked_up[id] for id in ids if self._looked_up[id]}
 
@@ -309,14 +315,22 @@ class _Ranking:
         return Cursor(self._question.digest, self._newest, self._shown.union(shown), exact).encode()
 
 
-def fold(rows: Iterable[PhotoRow], online: Callable[[bytes], bool]) -> dict[int, list[PhotoRow]]:
-    """By embedding, all files that show the picture: those that can be opened first, then by path."""
+def fold(
+    rows: Iterable[PhotoRow], online: Callable[[bytes], bool], fitting: Fitting | None = None
+) -> dict[int, list[PhotoRow]]:
+    """By embedding, all files that show the picture: those that fit, then those that can be opened, then by path."""
     groups: dict[int, list[PhotoRow]] = {}
     for row in rows:
         groups.setdefault(row.embedding_id, []).append(row)
-    for group in groups.values():
-        if len(group) > 1:
-            group.sort(key=lambda row: (row.missing, not _reachable(row, online), row.root_kind == "app", row.path))
+    several = [group for group in groups.values() if len(group) > 1]
+    fit = fitting([row.file_id for group in several for row in group]) if several and fitting is not None else set()
+
+    def place(row: PhotoRow) -> tuple[bool, bool, bool, bool, bytes]:
+        reachable = _reachable(row, online)
+        return row.file_id not in fit, row.missing, not reachable, row.root_kind == "app", row.path
+
+    for group in several:
+        group.sort(key=place)
     return groups
 
 

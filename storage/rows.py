@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from photoseek.conditions import Condition, mentions_words
+from photoseek.conditions import Condition, OfFiles, mentions_words
 from photoseek.contracts import CameraFacts, PhotoRow
 from photoseek.storage import schema, words
 from photoseek.storage.catalog import Catalog, full_path
@@ -105,6 +105,14 @@ class Rows:
         ordered = sorted(embedding_ids)
         ordered.sort(key=lambda id: dates.get(id) or "", reverse=True)
         return ordered
+
+    def fitting(self, condition: Condition, file_ids: Sequence[int]) -> set[int]:
+        """Of these files, those on which the condition holds."""
+        files, contents = schema.files, schema.contents
+        chosen = compile_condition(condition & OfFiles(tuple(file_ids)), self._catalog.roots())
+        statement = sa.select(files.c.id).join(contents, contents.c.id == files.c.content_id).where(chosen)
+        with self._database.reading() as connection:
+            return set(connection.scalars(statement))
 
     def count_undated(self) -> int:
         """Visible photos of which nobody wrote down when they were taken."""

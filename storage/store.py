@@ -172,6 +172,10 @@ class View:
             found = self.snapshot.id_set(np.array(chosen, dtype=np.int64))
         return found
 
+    def fitting(self, condition: Condition, file_ids: Sequence[int]) -> set[int]:
+        """Of these files, those on which the condition holds."""
+        return self._rows.fitting(condition, file_ids)
+
     def count_undated(self) -> int:
         """Visible photos of which nobody wrote down when they were taken."""
         facts = self.snapshot.facts(self._catalog)
