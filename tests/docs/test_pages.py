@@ -86,6 +86,19 @@ def test_every_public_name_and_verb_is_documented():
     assert [name for name in [*names, *verbs] if not re.search(rf"\b{name}\b", described)] == []
 
 
+def test_signatures_name_the_arguments_that_there_are():
+    described = re.findall(r"`((?:PhotoLibrary\.)?\w+)\(([^`]*)\)`", text_of("docs/api.md"))
+    for name, arguments in described:
+        verb = getattr(PhotoLibrary, name.removeprefix("PhotoLibrary."), None)
+        if verb is None or (name == "search" and not arguments.startswith("query")):
+            continue  # a condition, or an example of a call
+        there = inspect.signature(verb).parameters
+        named = [re.match(r"\w*", argument)[0] for argument in re.split(r",\s+", arguments)]
+        assert [each for each in named if each and each not in there] == [], name
+        assert name != "search" or set(named) - {""} == set(there) - {"self"}
+    assert "search" in dict(described)
+
+
 def test_every_decision_is_listed():
     listed = re.findall(r"\((\d{4}-[\w-]+\.md)\)", text_of("docs/decisions/README.md"))
     assert listed == sorted(path.name for path in (DOCS / "decisions").glob("[0-9]*.md"))
