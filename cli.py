@@ -1,4 +1,4 @@
-"""The command line: the only file that prints or exits. Every command is a few calls of the public library."""
+"""The command line. Every command is a few calls of the public library; no other file exits."""
 
 from __future__ import annotations
 
@@ -259,6 +259,7 @@ def search(
     found: Sequence[Photo]
     with open_library(**others) as library:
         if condition is not None and not query.parts and not asked["query"]:
+            refuse_for_lists(after=after, min_confidence=min_confidence, collapse=collapse, missing=missing)
             found = library.photos(where=condition, limit=limit, offset=offset)
         else:
             found = answer = library.search(
@@ -285,7 +286,8 @@ def search(
             save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing])
             click.echo(f"Wrote {looks['html']} with {len(found):,} photos.", err=True)
     if not found:
-        said = filters_said(filters)
+        least = [f"at least {min_confidence:.0%} likely"] if min_confidence else []
+        said = " · ".join([*filter(None, [filters_said(filters)]), *least])
         click.echo(f"No photos found that fit: {said}." if said else "No photos found.", err=True)
     elif answer is not None and answer.verdict == "nothing" and not as_json and not sys.stdout.isatty():
         click.echo(nothing_line(query), err=True)
@@ -295,6 +297,13 @@ def search(
         open_file(looks["html"])
     elif looks["open_first"] and found:
         open_photo(found[0])
+
+
+def refuse_for_lists(**options: Any) -> None:
+    """Options that mean nothing where filters alone list photos; silence would hide that."""
+    for name, value in options.items():
+        if value not in (None, False):
+            raise click.UsageError(f"--{name.replace('_', '-')} needs words or an example; filters alone list photos")
 
 
 def print_paths(photos: Sequence[Photo], *, end: bytes) -> None:

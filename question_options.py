@@ -16,8 +16,16 @@ from photoseek.errors import UsageError
 if TYPE_CHECKING:
     from photoseek.search.query import Query
 
+
+def _one_query(_context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> str | None:
+    if len(words) > 1:
+        whole = " ".join(words)
+        raise click.UsageError(f'put the words in quotes, as one: "{whole}"')
+    return words[0] if words else None
+
+
 _OPTIONS = (
-    click.argument("query", required=False),
+    click.argument("query", nargs=-1, metavar="[QUERY]", callback=_one_query),
     click.option("--query", "queries", multiple=True, metavar="WORDS", help="More words, with a weight of their own."),
     click.option("--like", multiple=True, type=click.Path(), metavar="PHOTO", help="Find photos like this one."),
     click.option("--without", multiple=True, metavar="WORDS", help="Push photos of this down."),
@@ -42,7 +50,7 @@ def query_of(values: dict[str, Any]) -> Query:
     """The query that the options ask for; without parts, where none names one.
 
     Raises:
-        UsageError: not one weight for each part.
+        UsageError: not one finite weight for each part.
     """
     from photoseek.search.query import WITHOUT_WEIGHT, Example, Part, Query, Words
 
@@ -56,6 +64,8 @@ def query_of(values: dict[str, Any]) -> Query:
             f"{len(weights)} weights were given for {len(parts)} parts of the query",
             hint="one --weight for each: the words, then each --query, --like and --without, in this order",
         )
+    if not all(math.isfinite(weight) for weight in weights):
+        raise UsageError("a weight must be a finite number")
     if weights:
         parts = [
             replace(part, weight=math.copysign(weight, part.weight))

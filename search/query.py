@@ -125,7 +125,8 @@ def combine(terms: Sequence[Term]) -> NDArray[np.float32]:
         raise UsageError("nothing to search for", hint='give words, as in search("a red car"), or a picture with like=')
     if not all(np.isfinite(term.weight) for term in terms):
         raise UsageError("a weight must be a finite number")
-    total = np.sum([term.weight * term.vector for term in terms], axis=0, dtype=np.float32)
+    largest = max(abs(term.weight) for term in terms) or 1.0  # without it, huge weights would leave float32
+    total = np.sum([term.weight / largest * term.vector for term in terms], axis=0, dtype=np.float32)
     length = float(np.linalg.norm(total))
     if length < 1e-6:
         raise UsageError("the parts of this query cancel each other out", hint="change the words or the weights")

@@ -54,7 +54,8 @@ def refused(answer: Any, code: int) -> str:
         ["search", "red", "--json", "--paths"],
         ["search", "red", "--json", "-0"],
         ["search", "--without", "red"],
-        ["search", "red", "--without", "red", "--like-weight", "nan", "--like", "{photos}/red.png"],
+        ["search", "red", "--without", "blue", "--weight", "nan", "--weight", "1"],
+        ["search", "red", "--weight", "inf"],
         ["classify", "{photos}/red.png", "--label", "one"],
         ["classify", "{photos}/red.png", "--label", "a", "--label", "b", "--template", "{{x}}"],
         ["classify", "{photos}/red.png", "--label", "a", "--label", "b", "--template", "{{"],
@@ -213,3 +214,14 @@ def test_a_library_being_written_ends_with_4_and_is_searched_meanwhile(
         assert command("status").code == 0
         assert command("verify").code == 0
     assert command("index").code == 0
+
+
+def test_words_without_quotes_are_answered_with_quotes(command: Command, indexed: Path) -> None:
+    assert 'put the words in quotes, as one: "a red car"' in refused(command("search", "a", "red", "car"), 2)
+
+
+@pytest.mark.parametrize(
+    "option", [["--after", "x"], ["--min-confidence", "0.5"], ["--collapse"], ["--missing"]], ids=" ".join
+)
+def test_what_a_list_cannot_do_is_refused(command: Command, indexed: Path, option: list[str]) -> None:
+    assert f"{option[0]} needs words or an example" in refused(command("search", "--format", "png", *option), 2)
