@@ -300,13 +300,13 @@ def model_lines(spaces: Sequence[SpaceStatus] = ()) -> list[str]:
     lines = ["On this machine:"]
     for checkpoint in here:
         words = "words and examples" if checkpoint.has_text else "examples only"
-        lines.append(f"  {checkpoint.name:<40} {checkpoint.dim:>5} numbers a photo, searched by {words}")
+        lines.append(f"  {one_line(checkpoint.name):<40} searched by {words}, {checkpoint.dim:,} numbers a photo")
     names = {checkpoint.name for checkpoint in here}
     lines.append('To be had with "photoseek models download NAME":')
     for model in PUBLISHED:
         if model.name not in names:
             words = "words and examples" if model.has_text else "examples only"
-            lines.append(f"  {model.name:<40} searched by {words}")
+            lines.append(f"  {model.name:<40} searched by {words}, {model.parameters_millions:,} M parameters")
     if spaces:
         lines += ["In this library:", *space_lines(spaces)]
     return lines

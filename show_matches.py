@@ -48,18 +48,18 @@ def shown(answer: Results, query: Query, *, cut: bool) -> Shown:
     if not cut or answer.threshold is None:
         return Shown(answer)
     if answer.verdict == "nothing":
-        return Shown(answer[:CLOSEST], above=nothing_line(query), below=_more(len(answer) - CLOSEST))
+        return Shown(answer[:CLOSEST], above=nothing_line(query), below=_more(len(answer) - CLOSEST, "more below"))
     likely = [match for match in answer if (match.confidence or 0.0) >= answer.threshold]
     above = None if likely else "None of these is likely."
-    return Shown(likely, above=above, below=_more(len(answer) - len(likely)))
+    return Shown(likely, above=above, below=_more(len(answer) - len(likely), "less likely left out"))
 
 
 def nothing_line(query: Query) -> str:
     return f"Nothing looks like {query}; closest:"
 
 
-def _more(below: int) -> str | None:
-    return f'{below:,} more below; "--all" shows them.' if below > 0 else None
+def _more(hidden: int, what: str) -> str | None:
+    return f'{hidden:,} {what}; "--all" shows them.' if hidden > 0 else None
 
 
 def match_table(photos: Iterable[Photo]) -> str:

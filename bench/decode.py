@@ -3,7 +3,7 @@
     python bench/decode.py [--photos 60] [--workers N] [--examples FOLDER]
 
 Threads are the cheapest way to decode in parallel: no processes, no pipes, no limits. What the workers cost
-beside them is the price of surviving a decoder that crashes. The issue asks for 85 % of the threads' rate.
+beside them is the price of surviving a decoder that crashes. The goal is 85 % of the threads' rate.
 
 Two sets are made from examples/photos: 12-megapixel JPEGs, as cameras write them, and small ones of 640 x 480,
 where the fixed cost of a photo weighs most. Runs alternate and the best of each counts, which is the fairest to

@@ -42,7 +42,7 @@ def test_on_a_terminal_the_list_ends_with_what_is_likely(command: Command, on_te
     likely = [match for match in command("search", "red", "--json").matches if match["confidence"] >= 0.5]
     assert 0 < len(likely) < 8
     assert len(lines) == 1 + len(likely) + 1
-    assert lines[-1] == f'{8 - len(likely)} more below; "--all" shows them.'
+    assert lines[-1] == f'{8 - len(likely)} less likely left out; "--all" shows them.'
     assert len(command("search", "red", "--all").lines) == 1 + 8
 
 
@@ -65,6 +65,8 @@ def test_scripts_get_every_match_and_the_verdict_beside_them(command: Command, c
     assert len(ended.lines) == 8
     assert ended.err == 'Nothing looks like "a submarine"; closest:\n'
     assert command("search", "a submarine", "--json", "--min-confidence", "0.5").matches == []
+    ended = command("search", "a submarine", "--min-confidence", "0.5")
+    assert ended.err == "No photos found that fit: at least 50% likely.\n"
 
 
 def test_a_page_goes_on_from_the_json_of_the_one_before(command: Command, calibrated: Path) -> None:
