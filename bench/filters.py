@@ -188,9 +188,7 @@ class Measured:
             "filter": kind,
             "allowed": f"{100 * share:g}%",
             "recall@10": self._recall(cases, answers),
-            "wrong": sum(
-                int(np.count_nonzero(~case.allowed[found])) for case, found in zip(cases, answers, strict=True)
-            ),
+            "wrong": self._wrong(cases, answers),
             "short": self._short(cases, answers),
             "p50 ms": median(times),
             "p95 ms": float(np.quantile(times, 0.95)),
