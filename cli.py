@@ -240,6 +240,7 @@ def search(
     Words in quotes must stand in the photo's name, folder, camera, lens, title, captions or keywords.
     """
     from photoseek.gallery import check_target
+    from photoseek.show import counted
     from photoseek.show_matches import Shown, answer_json, listing_json, nothing_line, shown
     from photoseek.show_page import save_page
     from photoseek.viewer import open_file
@@ -284,7 +285,7 @@ def search(
         if looks["html"] is not None:
             nothing = nothing_line(query) if answer is not None and answer.verdict == "nothing" else ""
             save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing])
-            click.echo(f"Wrote {looks['html']} with {len(found):,} photos.", err=True)
+            click.echo(f"Wrote {looks['html']} with {counted(len(found), 'photo')}.", err=True)
     if not found:
         least = [f"at least {min_confidence:.0%} likely"] if min_confidence else []
         said = " · ".join([*filter(None, [filters_said(filters)]), *least])
@@ -292,7 +293,7 @@ def search(
     elif answer is not None and answer.verdict == "nothing" and not as_json and not sys.stdout.isatty():
         click.echo(nothing_line(query), err=True)
     if answer is not None and answer.undated:
-        click.echo(f"{answer.undated:,} photos without a date were left out.", err=True)
+        click.echo(f"{counted(answer.undated, 'photo')} without a date left out.", err=True)
     if looks["open_first"] and looks["html"] is not None:
         open_file(looks["html"])
     elif looks["open_first"] and found:
@@ -460,9 +461,11 @@ def roots_move(old: str, new: str) -> None:
 @library_option
 def roots_remove(path: str) -> None:
     """Forget a folder and its photos (the files stay where they are)."""
+    from photoseek.show import counted
+
     with open_library() as library:
         removed = library.remove_root(path)
-    click.echo(f"Forgot {removed:,} photos; the files themselves are untouched.")
+    click.echo(f"Forgot {counted(removed, 'photo')}; the files themselves are untouched.")
 
 
 @cli.command()
@@ -474,11 +477,13 @@ def forget(paths: tuple[str, ...], missing: bool) -> None:
 
     The files stay where they are.
     """
+    from photoseek.show import counted
+
     if not paths and not missing:
         raise click.UsageError("name a PATH, or --missing")
     with open_library() as library:
         removed = library.forget(list(paths), missing=missing)
-    click.echo(f"Forgot {removed:,} photos; the files themselves are untouched.")
+    click.echo(f"Forgot {counted(removed, 'photo')}; the files themselves are untouched.")
 
 
 @cli.group()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import os
 import re
 import threading
@@ -153,11 +154,13 @@ class Searcher:
         return [photo_of(groups[id], _is_folder) for id in page]
 
     def photo(self, id: str) -> Photo | None:
-        """`PhotoLibrary.get`."""
+        """`PhotoLibrary.get`: the file that was asked for first, then its copies."""
         view = self._store.view()
-        rows = self._store.rows(view.space).of_files(self.file_ids([id])) if view is not None else []
-        group = next(iter(fold(rows, _is_folder).values()), None)
-        return photo_of(group, _is_folder) if group is not None else None
+        if view is None:
+            return None
+        asked = self._store.rows(view.space).of_files(self.file_ids([id]))[:1]
+        copies = [row for row in view.rows([row.embedding_id for row in asked]) if row.file_id != asked[0].file_id]
+        return photo_of([*asked, *itertools.chain(*fold(copies, _is_folder).values())], _is_folder) if asked else None
 
     def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
         """`PhotoLibrary.vectors`."""

@@ -48,6 +48,11 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 photo`, `2,000 photos`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 # index
 
 
@@ -59,9 +64,9 @@ def report_lines(report: IndexReport, *, dry_run: bool) -> list[str]:
     """What a run did, in a few lines."""
     lines = []
     if dry_run:
-        lines.append(f"Would read {report.to_read:,} new or changed files; {report.unchanged:,} are unchanged.")
+        lines.append(f"Would read {counted(report.to_read, 'file')}, new or changed; {report.unchanged:,} unchanged.")
         if report.missing:
-            lines.append(f"{report.missing:,} known photos would be marked missing.")
+            lines.append(f"Would mark {counted(report.missing, 'known photo')} missing.")
     else:
         moved = f" ({report.moved:,} of them moved)" if report.moved else ""
         parts = [f"{report.indexed:,} indexed", f"{report.unchanged:,} unchanged{moved}"]
@@ -71,10 +76,10 @@ def report_lines(report: IndexReport, *, dry_run: bool) -> list[str]:
         # What follows is no part of the photos seen, whose sum should come out right.
         beside = [
             f"{number:,} {word}"
-            for number, word in ((report.missing, "now missing"), (report.ignored, "other files ignored"))
+            for number, word in ((report.missing, "now missing"), (report.ignored, "others ignored"))
             if number
         ]
-        lines.append("; ".join([f"{report.seen:,} photos seen: " + ", ".join(parts), *beside]) + ".")
+        lines.append("; ".join([f"{counted(report.seen, 'photo')} seen: " + ", ".join(parts), *beside]) + ".")
     for path in report.offline:
         lines.append(f"Offline: {one_line(path)} cannot be reached or is empty; its photos stay in the library.")
         lines.append('  If they are really gone: "photoseek forget PATH", or "photoseek roots remove PATH".')
@@ -176,9 +181,9 @@ def status_lines(status: LibraryStatus) -> list[str]:
     """What is in the library, what is not searchable and why."""
     index = status.index
     kinds = {
-        "none": f"{index.delta:,} vectors, scanned exactly",
-        "flat": f"{index.rows:,} vectors, scanned exactly",
-        "ivf": f"{index.rows:,} vectors in {index.nlist:,} lists, {index.nprobe:,} probed",
+        "none": f"{counted(index.delta, 'picture')}, scanned exactly",
+        "flat": f"{counted(index.rows, 'picture')}, scanned exactly",
+        "ivf": f"{index.rows:,} pictures in {index.nlist:,} lists, {index.nprobe:,} probed",
     }
     recall = f", recall@10 {index.recall_at_10:.3f}" if index.recall_at_10 is not None else ""
     delta = f", {index.delta:,} newer ones" if index.delta and index.kind != "none" else ""

@@ -51,7 +51,16 @@ def shown(answer: Results, query: Query, *, cut: bool) -> Shown:
         return Shown(answer[:CLOSEST], above=nothing_line(query), below=_more(len(answer) - CLOSEST, "more below"))
     likely = [match for match in answer if (match.confidence or 0.0) >= answer.threshold]
     above = None if likely else "None of these is likely."
-    return Shown(likely, above=above, below=_more(len(answer) - len(likely), "less likely left out"))
+    notes = [further_line(answer, len(likely)), _more(len(answer) - len(likely), "less likely left out")]
+    return Shown(likely, above=above, below="\n".join(filter(None, notes)) or None)
+
+
+def further_line(answer: Results, likely: int) -> str | None:
+    """How many likely photos follow the first page, of which so many are; a later page does not know."""
+    if answer.next is None or not likely or answer[0].rank > 1:
+        return None
+    further = (answer.total_above or 0) - likely
+    return f'{further:,} more are likely; a larger "--limit" shows them.' if further > 0 else None
 
 
 def nothing_line(query: Query) -> str:

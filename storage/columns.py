@@ -98,7 +98,8 @@ class ColumnsBuilder:
     def __init__(self) -> None:
         self._integers: dict[str, list[NDArray[Any]]] = {name: [] for name in INTEGERS}
         self._degrees: dict[str, list[NDArray[np.float64]]] = {name: [] for name in DEGREES}
-        self._codes: dict[str, list[NDArray[np.unsignedinteger[Any]]]] = {name: [] for name in COMPARED_TEXTS + SEARCHED_TEXTS}
+        texts = COMPARED_TEXTS + SEARCHED_TEXTS
+        self._codes: dict[str, list[NDArray[np.unsignedinteger[Any]]]] = {name: [] for name in texts}
         self._values: dict[str, dict[Any, int]] = {name: {} for name in self._codes}
 
     def add(self, rows: Sequence[Sequence[Any]]) -> None:

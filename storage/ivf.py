@@ -22,8 +22,8 @@ LISTS_PER_ROOT = 4
 """nlist over the square root of the rows. Measured with words on 1,000,000 vectors, for recall@10 0.99: 2, 4 and 8 take
 equally long to search, since what is saved on rows is lost on centroids, and 8 takes twice as long to build as 4."""
 TRAINING_ROWS_PER_LIST = 16
-"""FAISS advises 39. Measured with words on 100,000 and 1,000,000 vectors: 16, 24 and 40 take equally long to search for the
-same recall, and 16 a third of the time and memory to train."""
+"""FAISS advises 39. Measured with words on 100,000 and 1,000,000 vectors: 16, 24 and 40 take equally long to search for
+the same recall, and 16 a third of the time and memory to train."""
 TRAINING_ROUNDS = 6
 """Of k-means; later ones move little."""
 ROWS_AT_ONCE = 8192

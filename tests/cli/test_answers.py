@@ -46,6 +46,15 @@ def test_on_a_terminal_the_list_ends_with_what_is_likely(command: Command, on_te
     assert len(command("search", "red", "--all").lines) == 1 + 8
 
 
+def test_a_page_shorter_than_what_is_likely_says_so(command: Command, on_terminal: Path) -> None:
+    asked = ("search", "red", "--min-confidence", 0.0001)
+    likely = json.loads(command(*asked, "--json").out)["total_above"]
+    assert likely > 2
+    lines = command(*asked, "--limit", 2).lines
+    assert lines[3:] == [f'{likely - 2} more are likely; a larger "--limit" shows them.']
+    assert len(command(*asked, "--limit", 2, "--offset", 1).lines) == 1 + 2
+
+
 def test_nothing_that_looks_like_it_is_said_and_the_closest_are_shown(command: Command, on_terminal: Path) -> None:
     lines = command("search", "a submarine", "--without", "blue").lines
     assert lines[0] == 'Nothing looks like "a submarine" without "blue"; closest:'

@@ -179,7 +179,7 @@ def test_forget_takes_photos_out_of_the_library_only(command: Command, indexed: 
     assert command("forget", indexed / "red.png").code == 2
     (indexed / "blue.png").unlink()
     command("index")
-    assert "Forgot 1 photos" in command("forget", "--missing").out
+    assert "Forgot 1 photo;" in command("forget", "--missing").out
 
 
 def test_classify_needs_no_library(command: Command, photos: Path, tmp_path: Path) -> None:

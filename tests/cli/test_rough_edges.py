@@ -85,7 +85,7 @@ def test_a_folder_around_a_known_one_covers_the_rest_and_says_so(
     write_photo(photos / "inner" / "new.png", "red", seed=9)
     told = f"{photos / 'inner'} stays a folder of its own; the new one covers the rest."
     dry = command("index", photos, "--dry-run")
-    assert dry.lines[0] == "Would read 3 new or changed files; 3 are unchanged."
+    assert dry.lines[0] == "Would read 3 files, new or changed; 3 unchanged."
     assert told in dry.lines
     answer = command("index", photos)
     assert answer.lines == ["6 photos seen: 3 indexed, 3 unchanged.", told]
@@ -119,7 +119,7 @@ def test_a_dry_run_copies_nothing(
     monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "library").rglob("*")}
     answer = command("index", photos, photos.parent, "--dry-run")
-    assert answer.lines[0] == "Would read 1 new or changed files; 3 are unchanged."
+    assert answer.lines[0] == "Would read 1 file, new or changed; 3 unchanged."
     assert roots(command) == [str(photos)], "not even a new root is kept"
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "library").rglob("*")}
     written = {path.name for path in after if after[path] != before.get(path)}

@@ -59,3 +59,13 @@ def test_quoted_words_show_the_file_that_has_them(copies: PhotoLibrary) -> None:
         (match,) = copies.search(f'red "{name}"')
         assert match.path is not None
         assert match.path.stem == name
+
+
+def test_a_photo_by_its_id_comes_with_its_copies(copies: PhotoLibrary) -> None:
+    (match,) = copies.search("red", limit=1)
+    for id in match.ids:
+        photo = copies.get(id)
+        assert photo is not None
+        assert photo.id == id
+        assert set(photo.ids) == set(match.ids)
+        assert photo.path == photo.paths[0]
