@@ -19,8 +19,9 @@ from photoseek.storage.lists import Lists, Reach
 
 TARGET_RECALL = 0.99
 RECALL_AT = 10
-MARGIN = 0.003
-"""Aimed above the target on the tuning half, so that the held-out half reaches it."""
+MARGIN = 0.005
+"""Aimed above the target on the tuning half, so that the held-out half reaches it, and other texts do: about a standard
+error of the recall on 132 texts."""
 REACHED = (0.991, 0.993, 0.995, 0.997, 0.999, 1.0)
 """Of the best vectors of the texts, so many stand in lists that are probed."""
 CANDIDATES = (256, 512, 1024, 2048)
