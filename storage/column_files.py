@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from photoseek.errors import DamageError
 from photoseek.storage.catalog import Catalog
-from photoseek.storage.columns import FACTS, Columns, ColumnsBuilder
+from photoseek.storage.columns import FACTS, FILES, ROW_FILES, Columns, ColumnsBuilder
 from photoseek.storage.durable import sync_folder, synced_file
 from photoseek.storage.spaces import Space
 
@@ -174,19 +174,19 @@ def open_columns(folder: Path, vectors: int) -> MappedColumns | None:
     """The columns of a generation of so many vectors; None where it has none.
 
     Raises:
+        FileNotFoundError: one is not there.
         DamageError: they do not fit the generation.
     """
     header = read_header(folder)
     if header is None:
         return None
 
-    def load(name: str) -> NDArray[Any]:
-        return read_array(folder / COLUMNS_FOLDER / f"{name}.npy", mapped=True)
-
-    extra = load(EXTRA)
-    if len(extra) != header.rows - vectors:
+    # All at once: when a search asks for one, a writer may have replaced the generation.
+    arrays = {name: read_array(folder / COLUMNS_FOLDER / f"{name}.npy", mapped=True) for name in (*FILES, EXTRA)}
+    extra = arrays[EXTRA]
+    if len(extra) != header.rows - vectors or any(arrays[name].shape != (header.rows,) for name in ROW_FILES):
         raise DamageError(f"the columns in {folder} do not fit its vectors")
-    return MappedColumns(header, Columns(header.rows, load), extra)
+    return MappedColumns(header, Columns(header.rows, arrays.__getitem__), extra)
 
 
 def read_array(path: Path, *, mapped: bool) -> NDArray[Any]:

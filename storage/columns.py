@@ -32,6 +32,10 @@ POINT = ("x", "y", "z")
 COMPARED_TEXTS = ("folder", "added_at", "taken_at", "format")
 SEARCHED_TEXTS = ("camera", "lens", "title", "keywords")
 """Kept in lower case, as SQLite's `lower` makes it: only the letters of ASCII."""
+ROW_FILES = (*INTEGERS[1:], *DEGREES, *POINT, *COMPARED_TEXTS, *SEARCHED_TEXTS)
+"""The arrays of a generation's columns that have an entry for each row."""
+FILES = (*ROW_FILES, *(f"{name}.{part}" for name in COMPARED_TEXTS + SEARCHED_TEXTS for part in ("values", "ends")))
+"""All of its arrays, as `ColumnsBuilder.arrays` names them."""
 
 NO_FILE = 2
 """In `missing` (0 or 1 otherwise): a vector that no file shows."""

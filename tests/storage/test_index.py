@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from photoseek.contracts import CameraFacts, Embeddings, Outcome, PhotoRead, WorkItem
+from photoseek.search.filters import where
 from photoseek.storage import verify as checks
 from photoseek.storage.column_files import COLUMNS_FOLDER, HEADER_FILE
 from photoseek.storage.generations import (
@@ -231,6 +232,47 @@ def test_a_reader_keeps_its_generation_while_a_new_one_is_made(shelf: Shelf, set
     assert fresh is not None
     assert fresh.search(query, 20).ids.tolist() == shelf.snapshot.search(query, 20).ids.tolist() != before
     reader.close()
+
+
+def test_filters_and_rows_outlive_their_generation(shelf: Shelf, settings: IndexSettings) -> None:
+    """A model may load for seconds between the look at the catalog and the search."""
+    shelf.add(unit(300, 1))
+    shelf.build(settings)
+    view = shelf.store.view()
+    assert view is not None
+    shelf.add(unit(50, 4))
+    shelf.build(settings)
+    assert sorted(row.embedding_id for row in view.rows([1, 2, 3])) == [1, 2, 3]
+    allowed = view.allowed(where.width >= 4, include_missing=False)
+    assert allowed is not None
+    assert len(allowed) == 300
+    assert len(view.newest_first(where.width >= 4, 20, 0)) == 20
+
+
+@pytest.mark.parametrize("name", ["file_id", "width", "taken_at.ends"])
+@pytest.mark.parametrize("damage", ["zeroed", "swapped"])
+def test_damaged_columns_leave_searches_to_the_catalog(
+    shelf: Shelf, name: str, damage: str, settings: IndexSettings
+) -> None:
+    shelf.add(unit(300, 1))
+    shelf.build(settings)
+    generation = shelf.store.generations.current(shelf.space)
+    assert generation is not None
+    path = generation.folder / COLUMNS_FOLDER / f"{name}.npy"
+    if damage == "zeroed":
+        path.write_bytes(bytes(path.stat().st_size))
+    else:  # an array of another length in a file of the same size
+        size = path.stat().st_size
+        np.save(path, np.zeros(1, dtype=np.int8))
+        with path.open("ab") as stream:
+            stream.truncate(size)
+    view = shelf.store.view()
+    assert view is not None
+    assert sorted(row.embedding_id for row in view.rows([1, 2, 3])) == [1, 2, 3]
+    allowed = view.allowed(where.width >= 4, include_missing=False)
+    assert allowed is not None
+    assert len(allowed) == 300
+    shelf.check()
 
 
 def _truncate(path: Path) -> None:
