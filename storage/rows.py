@@ -64,7 +64,12 @@ class Rows:
         return self._rows(" AND e.id IN ({keys})" + visible, list(embedding_ids))
 
     def of_known_files(self, known: KnownFiles, *, include_missing: bool = False) -> list[PhotoRow]:
-        """The same by the files that are known to show them, a third of the time; empty once the catalog changed."""
+        """The same by the files that are known to show them, a third of the time; empty once the catalog changed.
+
+        Empty, too, where one statement cannot take so many files.
+        """
+        if len(known.embedding_of) > VALUES_PER_STATEMENT:
+            return []
         visible = "" if include_missing else " AND f.missing = 0"
         header, keys = known.header, list(known.embedding_of)
         condition = f"{_OF_FILES} AND f.id IN ({_marks(keys)}){visible} AND {UNCHANGED}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from photoseek.conditions import Condition, OfFiles
 from photoseek.contracts import CameraFacts, Outcome, PhotoRead, PhotoRow, WorkItem
 from photoseek.search.filters import where
+from photoseek.storage.column_files import KnownFiles
 from photoseek.storage.generations import IndexSettings
 from photoseek.storage.spaces import Space
 from photoseek.storage.store import Store, View
@@ -240,3 +242,18 @@ def test_columns_name_the_files_of_a_page_until_something_changes(change: tuple[
         now = library.store.view()
         assert now is not None
         library.check_rows(now)
+
+
+def test_a_picture_with_more_files_than_a_statement_takes_is_shown() -> None:
+    with shelf() as library:
+        library.change("record", (b"a", 0), (0, 1, 1, CameraFacts()))
+        library.change("build", None, None)
+        view = library.store.view()
+        assert view is not None
+        [row] = library.known_rows(view)
+        known = view.snapshot.known_files([row.embedding_id])
+        assert known is not None
+        many = KnownFiles(dict.fromkeys(range(1, 33_000), row.embedding_id), known.header)
+        with library.store.catalog.database.mapped() as connection:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)  # SQLite's own; distributions raise it
+        assert library.store.rows(view.space).of_known_files(many) == []
