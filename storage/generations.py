@@ -132,10 +132,21 @@ class Generations:
             return False
         return True
 
+    def _as_written(self, generation: Generation) -> bool:
+        """Do its files have the digests that its manifest names? Appending reads most of them anyway."""
+        try:
+            files = read_manifest(generation.folder)
+            return all(file_digest(generation.folder / name) == digest for name, (_, digest) in files.items())
+        except (FileNotFoundError, DamageError):
+            return False
+
     def _outdated(self, generation: Generation) -> bool:
         """Has it lists of an older photoseek, no columns for filters, or none that are worth making right?"""
-        header = read_header(generation.folder)
-        if header is None or (generation.nlist and read_reach(generation.folder) is None):
+        try:
+            header = read_header(generation.folder)
+            if header is None or (generation.nlist and read_reach(generation.folder) is None):
+                return True
+        except DamageError:
             return True
         with self._catalog.database.reading() as connection:
             return not usable(connection, header) or count_changes(connection, header) > CHANGED_MAX_FILES
@@ -151,8 +162,8 @@ class Generations:
             StorageFullError: the disk filled up; the old generation stays current.
         """
         old = self.current(space)
-        if old is not None and not self.whole(old):
-            old = None
+        if old is not None and not self._as_written(old):
+            old = None  # what is damaged must not get new digests
         target = self._new_folder(space)
         tuned, trained_rows = None, 0
         with new_folder(target) as folder:

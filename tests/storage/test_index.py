@@ -313,6 +313,39 @@ def test_a_damaged_index_is_told_and_repaired(
     shelf.check()
 
 
+@pytest.mark.parametrize("settings", [IVF], indirect=True, ids=["ivf"])
+@pytest.mark.parametrize("damage", [_flip, _head])
+@pytest.mark.parametrize(
+    "name", [VECTORS_FILE, IDS_FILE, LISTS_FILE, ROWS_FILE, SIZES_FILE, f"{COLUMNS_FOLDER}/{HEADER_FILE}"]
+)
+def test_a_merge_takes_nothing_over_from_a_damaged_index(
+    shelf: Shelf, name: str, damage: Callable[[Path], None], settings: IndexSettings
+) -> None:
+    shelf.add(unit(300, 1))
+    shelf.build(settings)
+    damaged = shelf.store.generations.current(shelf.space)
+    assert damaged is not None
+    damage(damaged.folder / name)
+    shelf.add(unit(50, 4))
+    assert shelf.store.generations.merge_if_due(shelf.space, settings, finishing=True)
+    assert shelf.verify().problems == []
+    shelf.check()
+
+
+@pytest.mark.parametrize("name", [f"{COLUMNS_FOLDER}/{HEADER_FILE}", MANIFEST_FILE])
+def test_an_index_with_a_damaged_head_is_due_though_nothing_came(
+    shelf: Shelf, name: str, settings: IndexSettings
+) -> None:
+    shelf.add(unit(300, 1))
+    shelf.build(settings)
+    damaged = shelf.store.generations.current(shelf.space)
+    assert damaged is not None
+    path = damaged.folder / name
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    assert shelf.store.generations.merge_if_due(shelf.space, settings, finishing=True)
+    assert shelf.verify().problems == []
+
+
 @pytest.mark.parametrize(
     "content", ["{}", "[]", "null", '{"files": {}}', '{"files": {"vectors.faiss": {}}}', '{"files": []}', "\xff"]
 )
