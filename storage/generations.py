@@ -137,7 +137,7 @@ class Generations:
         try:
             files = read_manifest(generation.folder)
             return all(file_digest(generation.folder / name) == digest for name, (_, digest) in files.items())
-        except (FileNotFoundError, DamageError):
+        except (OSError, DamageError):  # a disk that cannot read them, too
             return False
 
     def _outdated(self, generation: Generation) -> bool:
@@ -162,7 +162,7 @@ class Generations:
             StorageFullError: the disk filled up; the old generation stays current.
         """
         old = self.current(space)
-        if old is not None and not self._as_written(old):
+        if old is not None and not (self.whole(old) and self._as_written(old)):
             old = None  # what is damaged must not get new digests
         target = self._new_folder(space)
         tuned, trained_rows = None, 0

@@ -313,8 +313,13 @@ def test_a_damaged_index_is_told_and_repaired(
     shelf.check()
 
 
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 @pytest.mark.parametrize("settings", [IVF], indirect=True, ids=["ivf"])
-@pytest.mark.parametrize("damage", [_flip, _head])
+@pytest.mark.parametrize("damage", [_flip, _head, _folder])
 @pytest.mark.parametrize(
     "name", [VECTORS_FILE, IDS_FILE, LISTS_FILE, ROWS_FILE, SIZES_FILE, f"{COLUMNS_FOLDER}/{HEADER_FILE}"]
 )
