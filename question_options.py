@@ -64,8 +64,6 @@ def query_of(values: dict[str, Any]) -> Query:
             f"{len(weights)} weights were given for {len(parts)} parts of the query",
             hint="one --weight for each: the words, then each --query, --like and --without, in this order",
         )
-    if not all(math.isfinite(weight) for weight in weights):
-        raise UsageError("a weight must be a finite number")
     if weights:
         parts = [
             replace(part, weight=math.copysign(weight, part.weight))

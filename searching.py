@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import os
 import re
 import threading
@@ -118,7 +117,7 @@ class Searcher:
             question,
             options,
             allowed=view.allowed(where, include_missing=options.include_missing),
-            fitting=functools.partial(view.fitting, where) if where is not None else None,
+            fitting=view.fitting(where),
             online=functools.cache(_is_folder),
             rule=rule_for(view.space.model),
             undated=view.count_undated() if where is not None and mentions_date(where) else 0,
@@ -148,9 +147,8 @@ class Searcher:
         if view is None:
             return []
         where = self._in_storage(where)
-        fitting = functools.partial(view.fitting, where) if where is not None else None
         page = view.newest_first(where, options.limit, options.offset)
-        groups = fold(view.rows(page), _is_folder, fitting)
+        groups = fold(view.rows(page), _is_folder, view.fitting(where))
         return [photo_of(groups[id], _is_folder) for id in page]
 
     def photo(self, id: str) -> Photo | None:
@@ -158,9 +156,12 @@ class Searcher:
         view = self._store.view()
         if view is None:
             return None
-        asked = self._store.rows(view.space).of_files(self.file_ids([id]))[:1]
-        copies = [row for row in view.rows([row.embedding_id for row in asked]) if row.file_id != asked[0].file_id]
-        return photo_of([*asked, *itertools.chain(*fold(copies, _is_folder).values())], _is_folder) if asked else None
+        found = self._store.rows(view.space).of_files(self.file_ids([id]))
+        if not found:
+            return None
+        asked = found[0]
+        shown = fold(view.rows([asked.embedding_id]), _is_folder).get(asked.embedding_id, [])
+        return photo_of([asked, *(row for row in shown if row.file_id != asked.file_id)], _is_folder)
 
     def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
         """`PhotoLibrary.vectors`."""

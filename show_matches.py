@@ -51,11 +51,11 @@ def shown(answer: Results, query: Query, *, cut: bool) -> Shown:
         return Shown(answer[:CLOSEST], above=nothing_line(query), below=_more(len(answer) - CLOSEST, "more below"))
     likely = [match for match in answer if (match.confidence or 0.0) >= answer.threshold]
     above = None if likely else "None of these is likely."
-    notes = [further_line(answer, len(likely)), _more(len(answer) - len(likely), "less likely left out")]
+    notes = [_further(answer, len(likely)), _more(len(answer) - len(likely), "less likely left out")]
     return Shown(likely, above=above, below="\n".join(filter(None, notes)) or None)
 
 
-def further_line(answer: Results, likely: int) -> str | None:
+def _further(answer: Results, likely: int) -> str | None:
     """How many likely photos follow the first page, of which so many are; a later page does not know."""
     if answer.next is None or not likely or answer[0].rank > 1:
         return None

@@ -50,9 +50,9 @@ from photoseek.conditions import Condition
 from photoseek.contracts import CameraFacts
 from photoseek.storage.distance import EARTH_RADIUS_KM
 from photoseek.storage.faissfile import flat_rows, open_index
-from photoseek.storage.generations import VECTORS_FILE
 from photoseek.storage.idset import IdSet
 from photoseek.storage.list_files import open_lists
+from photoseek.storage.manifest import VECTORS_FILE
 from photoseek.storage.store import Store, View
 
 COUNT, RECALL_AT = 20, 10

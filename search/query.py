@@ -59,7 +59,13 @@ class Query:
 
     @classmethod
     def of(cls, parts: Sequence[Part]) -> Query:
-        """A query of these parts, in order; it may be empty."""
+        """A query of these parts, in order; it may be empty.
+
+        Raises:
+            UsageError: a weight is no finite number.
+        """
+        if not all(math.isfinite(part.weight) for part in parts):
+            raise UsageError("a weight must be a finite number")
         query = cls.__new__(cls)
         query.parts = tuple(parts)
         return query
@@ -73,8 +79,6 @@ class Query:
     def __mul__(self, factor: float) -> Query:
         if isinstance(factor, bool) or not isinstance(factor, int | float):
             return NotImplemented
-        if not math.isfinite(factor):
-            raise UsageError("a weight must be a finite number")
         return Query.of([replace(part, weight=part.weight * factor) for part in self.parts])
 
     __rmul__ = __mul__
@@ -119,12 +123,10 @@ def combine(terms: Sequence[Term]) -> NDArray[np.float32]:
     """The unit vector in the direction of the weighted sum of the terms: float32 (dim,).
 
     Raises:
-        UsageError: nothing to search for, a weight that is no finite number, or terms that cancel out.
+        UsageError: nothing to search for, or terms that cancel out.
     """
     if not terms:
         raise UsageError("nothing to search for", hint='give words, as in search("a red car"), or a picture with like=')
-    if not all(np.isfinite(term.weight) for term in terms):
-        raise UsageError("a weight must be a finite number")
     largest = max(abs(term.weight) for term in terms) or 1.0  # without it, huge weights would leave float32
     total = np.sum([term.weight / largest * term.vector for term in terms], axis=0, dtype=np.float32)
     length = float(np.linalg.norm(total))

@@ -186,7 +186,7 @@ def open_columns(folder: Path, vectors: int) -> MappedColumns | None:
     extra = arrays[EXTRA]
     if len(extra) != header.rows - vectors or any(arrays[name].shape != (header.rows,) for name in ROW_FILES):
         raise DamageError(f"the columns in {folder} do not fit its vectors")
-    return MappedColumns(header, Columns(header.rows, arrays.__getitem__), extra)
+    return MappedColumns(header, Columns(header.rows, arrays), extra)
 
 
 def read_array(path: Path, *, mapped: bool) -> NDArray[Any]:

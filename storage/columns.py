@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -75,17 +75,14 @@ class Texts:
 
 
 class Columns:
-    """Facts of `rows` files. Arrays are loaded when they are first asked for; threads may share it."""
+    """Facts of `rows` files, by the arrays that `FILES` names; threads may share it."""
 
-    def __init__(self, rows: int, load: Callable[[str], NDArray[Any]]) -> None:
+    def __init__(self, rows: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         self.rows = rows
-        self._load = load
-        self._arrays: dict[str, NDArray[Any]] = {}
+        self._arrays = arrays
 
     def numbers(self, name: str) -> NDArray[Any]:
         """(rows,): integers, or degrees as float64 with NaN for unknown."""
-        if name not in self._arrays:
-            self._arrays[name] = self._load(name)
         return self._arrays[name]
 
     def texts(self, name: str) -> Texts:
@@ -146,8 +143,7 @@ class ColumnsBuilder:
 
     def columns(self) -> Columns:
         """What was collected, in the order in which it came."""
-        arrays = dict(self.arrays(slice(None)))
-        return Columns(len(self.embedding_ids), arrays.__getitem__)
+        return Columns(len(self.embedding_ids), dict(self.arrays(slice(None))))
 
 
 def points(

@@ -27,20 +27,16 @@ from photoseek.storage.column_files import (
     usable,
     write_columns,
 )
-from photoseek.storage.durable import file_digest, new_folder, synced_file
+from photoseek.storage.durable import new_folder, synced_file
 from photoseek.storage.faissfile import flat_rows, open_index, write_flat
 from photoseek.storage.ivf import IvfBuilder
 from photoseek.storage.list_files import has_lists, open_lists, write_lists
-from photoseek.storage.lists import Reach
+from photoseek.storage.manifest import IDS_FILE, VECTORS_FILE, check_digests, check_sizes, read_reach, write_manifest
 from photoseek.storage.spaces import Space, Spaces
 from photoseek.storage.tuning import Tuned, tune
 from photoseek.storage.vectors import from_blobs, read_blobs
 
 log = logging.getLogger(__name__)
-
-VECTORS_FILE = "vectors.faiss"
-IDS_FILE = "ids.npy"
-MANIFEST_FILE = "manifest.json"
 
 CHUNK_ROWS = 8192
 CHANGED_MAX_FILES = 50_000
@@ -128,17 +124,17 @@ class Generations:
         """Are its files there with the sizes that its manifest names?"""
         try:
             check_sizes(generation.folder)
-        except (FileNotFoundError, DamageError):
+        except (OSError, DamageError):
             return False
         return True
 
     def _as_written(self, generation: Generation) -> bool:
         """Do its files have the digests that its manifest names? Appending reads most of them anyway."""
         try:
-            files = read_manifest(generation.folder)
-            return all(file_digest(generation.folder / name) == digest for name, (_, digest) in files.items())
-        except (OSError, DamageError):  # a disk that cannot read them, too
+            check_digests(generation.folder)
+        except (OSError, DamageError):
             return False
+        return True
 
     def _outdated(self, generation: Generation) -> bool:
         """Has it lists of an older photoseek, no columns for filters, or none that are worth making right?"""
@@ -162,7 +158,7 @@ class Generations:
             StorageFullError: the disk filled up; the old generation stays current.
         """
         old = self.current(space)
-        if old is not None and not (self.whole(old) and self._as_written(old)):
+        if old is not None and not self._as_written(old):
             old = None  # what is damaged must not get new digests
         target = self._new_folder(space)
         tuned, trained_rows = None, 0
@@ -171,7 +167,7 @@ class Generations:
             if len(ids) >= max(settings.ivf_min_rows, 1):
                 tuned, trained_rows = self._write_lists(folder, space, old, ids)
             columns = write_columns(self._catalog, space, ids, folder / COLUMNS_FOLDER)
-            self._write_manifest(folder, space, len(ids), tuned.reach if tuned else None)
+            write_manifest(folder, space, len(ids), tuned.reach if tuned else None)
         row = {
             "space_id": space.id,
             "folder": target.relative_to(self._library).as_posix(),
@@ -301,24 +297,6 @@ class Generations:
             raise DamageError(f"the lists hold {lists.ntotal} vectors for {len(ids)} ids", hint="run verify --repair")
         return lists, trained_rows
 
-    def _write_manifest(self, folder: Path, space: Space, rows: int, reach: Reach | None) -> None:
-        files = {
-            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
-        manifest = {
-            "format": 1,
-            "checkpoint_digest": space.checkpoint_digest,
-            "preprocessing": space.preprocessing,
-            "dim": space.dim,
-            "rows": rows,
-            "reach": asdict(reach) if reach is not None else None,
-            "files": files,
-        }
-        with synced_file(folder / MANIFEST_FILE) as stream:
-            stream.write(json.dumps(manifest, indent=2).encode())
-
 
 def read_generation(connection: sa.Connection, library: Path, space_id: int) -> Generation | None:
     """The current generation of a space in the connection's view of the catalog."""
@@ -329,38 +307,6 @@ def read_generation(connection: sa.Connection, library: Path, space_id: int) -> 
     return Generation(
         library / row.folder, row.rows, row.last_embedding_id, row.nlist, row.nprobe, row.recall, row.trained_rows
     )
-
-
-def read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
-    """What a generation's manifest says of each file: size in bytes and SHA-256, by name.
-
-    Raises:
-        FileNotFoundError: there is none.
-        DamageError: it is no manifest.
-    """
-    try:
-        files = json.loads((folder / MANIFEST_FILE).read_bytes())["files"]
-        facts = {name: (int(files[name]["bytes"]), str(files[name]["sha256"])) for name in files}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamageError(f"{folder / MANIFEST_FILE} is damaged") from error
-    if not {VECTORS_FILE, IDS_FILE} <= facts.keys():
-        raise DamageError(f"{folder / MANIFEST_FILE} is damaged")
-    return facts
-
-
-def read_reach(folder: Path) -> Reach | None:
-    """How far to search a generation's lists; None where it has none, or those of an older photoseek.
-
-    Raises:
-        DamageError: the manifest holds something else.
-    """
-    if not has_lists(folder):
-        return None
-    try:
-        reach = json.loads((folder / MANIFEST_FILE).read_bytes()).get("reach")
-        return Reach(**reach) if reach is not None else None
-    except (ValueError, TypeError) as error:
-        raise DamageError(f"{folder / MANIFEST_FILE} is damaged") from error
 
 
 def read_ids(folder: Path, *, mapped: bool) -> NDArray[np.int64]:
@@ -374,15 +320,3 @@ def read_ids(folder: Path, *, mapped: bool) -> NDArray[np.int64]:
     if ids.ndim != 1 or ids.dtype != np.int64:
         raise DamageError(f"{folder / IDS_FILE} is damaged")
     return ids
-
-
-def check_sizes(folder: Path) -> None:
-    """Cheap check at opening; `verify` compares digests.
-
-    Raises:
-        FileNotFoundError: a file is not there.
-        DamageError: a file has another size than the manifest says.
-    """
-    for name, (size, _digest) in read_manifest(folder).items():
-        if (folder / name).stat().st_size != size:
-            raise DamageError(f"{folder / name} is damaged: its size is not the one it was written with")

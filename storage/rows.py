@@ -64,7 +64,7 @@ class Rows:
         return self._rows(" AND e.id IN ({keys})" + visible, list(embedding_ids))
 
     def of_known_files(self, known: KnownFiles, *, include_missing: bool = False) -> list[PhotoRow]:
-        """The same by the files that are known to show them, a third of the time; empty once the catalog changed.
+        """The same by the files that are known to show them, which is faster; empty once the catalog changed.
 
         Empty, too, where one statement cannot take so many files.
         """

@@ -23,17 +23,11 @@ from photoseek.storage.catalog import Catalog
 from photoseek.storage.column_files import KnownFiles, MappedColumns, open_columns
 from photoseek.storage.facts import Facts
 from photoseek.storage.faissfile import flat_rows, open_index, score_rows
-from photoseek.storage.generations import (
-    VECTORS_FILE,
-    Generation,
-    check_sizes,
-    read_generation,
-    read_ids,
-    read_reach,
-)
+from photoseek.storage.generations import Generation, read_generation, read_ids
 from photoseek.storage.idset import IdSet, positions_of
 from photoseek.storage.list_files import open_lists
 from photoseek.storage.lists import Lists
+from photoseek.storage.manifest import VECTORS_FILE, check_sizes, read_reach
 from photoseek.storage.spaces import Space, to_space
 from photoseek.storage.vectors import from_blobs, read_blobs
 
@@ -284,7 +278,9 @@ class SnapshotSource:
             reach = read_reach(row.folder) if row.nlist else None
             lists = Lists(open_lists(row.folder, mapped=True), reach) if reach is not None else None
             columns = open_columns(row.folder, len(ids))
-        except DamageError as error:
+        except FileNotFoundError:
+            raise
+        except (OSError, DamageError) as error:
             log.warning("%s; searching the catalog itself, which is slower", error)
             return None
         if not (len(ids) == flat.ntotal == row.rows and flat.d == space.dim):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from photoseek.storage.generations import Generations
 from photoseek.storage.lock import ModelChangeLock, WriterLock
 from photoseek.storage.migrations import migrate
 from photoseek.storage.query_cache import QueryCache
-from photoseek.storage.rows import ROWS_PER_STATEMENT, Rows
+from photoseek.storage.rows import Rows
 from photoseek.storage.snapshot import Snapshot, SnapshotSource
 from photoseek.storage.spaces import Space, Spaces
 
@@ -139,8 +140,7 @@ class View:
         return self.snapshot.search(query, count, allowed=allowed, exact=exact)
 
     def rows(self, embedding_ids: Sequence[int], *, include_missing: bool = False) -> list[PhotoRow]:
-        few = len(embedding_ids) <= ROWS_PER_STATEMENT
-        known = self.snapshot.known_files(embedding_ids) if few else None
+        known = self.snapshot.known_files(embedding_ids)
         found = self._rows.of_known_files(known, include_missing=include_missing) if known is not None else []
         return found or self._rows.of_embeddings(embedding_ids, include_missing=include_missing)
 
@@ -172,9 +172,9 @@ class View:
             found = self.snapshot.id_set(np.array(chosen, dtype=np.int64))
         return found
 
-    def fitting(self, condition: Condition, file_ids: Sequence[int]) -> set[int]:
-        """Of these files, those on which the condition holds."""
-        return self._rows.fitting(condition, file_ids)
+    def fitting(self, condition: Condition | None) -> Callable[[Sequence[int]], set[int]] | None:
+        """What tells, of some files, those on which the condition holds; None without a condition."""
+        return functools.partial(self._rows.fitting, condition) if condition is not None else None
 
     def count_undated(self) -> int:
         """Visible photos of which nobody wrote down when they were taken."""

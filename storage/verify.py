@@ -12,18 +12,10 @@ import sqlalchemy as sa
 from photoseek.errors import DamageError
 from photoseek.storage import schema, words
 from photoseek.storage.catalog import Catalog
-from photoseek.storage.durable import file_digest
 from photoseek.storage.faissfile import flat_rows, open_index
-from photoseek.storage.generations import (
-    VECTORS_FILE,
-    Generation,
-    Generations,
-    IndexSettings,
-    read_ids,
-    read_manifest,
-    read_reach,
-)
+from photoseek.storage.generations import Generation, Generations, IndexSettings, read_ids
 from photoseek.storage.list_files import open_lists
+from photoseek.storage.manifest import VECTORS_FILE, check_digests, read_reach
 from photoseek.storage.masking import refresh_mask, touch_contents
 from photoseek.storage.spaces import Space, Spaces
 from photoseek.storage.vectors import LENGTH_TOLERANCE, from_blobs, read_blobs
@@ -181,14 +173,11 @@ def _bad_vectors(catalog: Catalog, space: Space, report: VerifyReport) -> list[i
 def _generation_problems(catalog: Catalog, space: Space, generation: Generation) -> Iterator[str]:
     folder = generation.folder
     try:
-        for name, (_size, digest) in read_manifest(folder).items():
-            if file_digest(folder / name) != digest:
-                yield f"{folder / name} is not what was written"
-                return
+        check_digests(folder)
         flat = open_index(folder / VECTORS_FILE, mapped=True)
         ids = read_ids(folder, mapped=False)
         lists = open_lists(folder, mapped=True) if read_reach(folder) is not None else None
-    except (FileNotFoundError, DamageError) as error:
+    except (OSError, DamageError) as error:
         yield f"the index {folder} is not whole: {error}"
         return
     if not (len(ids) == flat.ntotal == generation.rows) or (lists is not None and lists.ntotal != len(ids)):

@@ -15,13 +15,9 @@ from photoseek.contracts import CameraFacts, Embeddings, Outcome, PhotoRead, Wor
 from photoseek.search.filters import where
 from photoseek.storage import verify as checks
 from photoseek.storage.column_files import COLUMNS_FOLDER, HEADER_FILE
-from photoseek.storage.generations import (
-    IDS_FILE,
-    MANIFEST_FILE,
-    VECTORS_FILE,
-    IndexSettings,
-)
+from photoseek.storage.generations import Generation, IndexSettings
 from photoseek.storage.list_files import LISTS_FILE, ROWS_FILE, SIZES_FILE, has_lists
+from photoseek.storage.manifest import IDS_FILE, MANIFEST_FILE, VECTORS_FILE
 from photoseek.storage.snapshot import Snapshot
 from photoseek.storage.spaces import Space
 from photoseek.storage.store import Store
@@ -79,8 +75,13 @@ class Shelf:
         known = self.store.files(self.space).known_files(self.root.id, b"")
         self.store.catalog.forget_files([known[b"%06d" % number][1] for number in numbers])
 
-    def build(self, settings: IndexSettings) -> None:
-        self.store.generations.build(self.space, settings)
+    def build(self, settings: IndexSettings) -> Generation:
+        return self.store.generations.build(self.space, settings)
+
+    def filled(self, settings: IndexSettings) -> Path:
+        """The folder of a new generation of 300 photos."""
+        self.add(unit(300, 1))
+        return self.build(settings).folder
 
     @property
     def snapshot(self) -> Snapshot:
@@ -183,9 +184,7 @@ def test_a_short_answer_is_the_beginning_of_a_longer_one(shelf: Shelf, settings:
 
 def test_lists_reach_the_recall_that_is_stored(shelf: Shelf) -> None:
     shelf.add(unit(3000, 1))
-    shelf.build(IVF)
-    generation = shelf.store.generations.current(shelf.space)
-    assert generation is not None
+    generation = shelf.build(IVF)
     assert 1 <= generation.nprobe <= generation.nlist
     assert generation.recall is not None
     assert generation.recall >= 0.99
@@ -198,17 +197,11 @@ def test_lists_reach_the_recall_that_is_stored(shelf: Shelf) -> None:
 
 def test_a_merge_appends_and_outgrown_lists_are_trained_anew(shelf: Shelf) -> None:
     shelf.add(unit(200, 1))
-    shelf.build(IVF)
-    first = shelf.store.generations.current(shelf.space)
+    first = shelf.build(IVF)
     shelf.add(unit(300, 2))
-    shelf.build(IVF)
-    second = shelf.store.generations.current(shelf.space)
+    second = shelf.build(IVF)
     shelf.add(unit(600, 3))
-    shelf.build(IVF)
-    third = shelf.store.generations.current(shelf.space)
-    assert first is not None
-    assert second is not None
-    assert third is not None
+    third = shelf.build(IVF)
     assert (first.trained_rows, second.trained_rows, third.trained_rows) == (200, 200, 1100)
     assert (second.nlist, second.rows) == (first.nlist, 500)
     assert third.nlist > second.nlist
@@ -254,11 +247,8 @@ def test_filters_and_rows_outlive_their_generation(shelf: Shelf, settings: Index
 def test_damaged_columns_leave_searches_to_the_catalog(
     shelf: Shelf, name: str, damage: str, settings: IndexSettings
 ) -> None:
-    shelf.add(unit(300, 1))
-    shelf.build(settings)
-    generation = shelf.store.generations.current(shelf.space)
-    assert generation is not None
-    path = generation.folder / COLUMNS_FOLDER / f"{name}.npy"
+    folder = shelf.filled(settings)
+    path = folder / COLUMNS_FOLDER / f"{name}.npy"
     if damage == "zeroed":
         path.write_bytes(bytes(path.stat().st_size))
     else:  # an array of another length in a file of the same size
@@ -292,17 +282,19 @@ def _head(path: Path) -> None:
     path.write_bytes(data)
 
 
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 @pytest.mark.parametrize("settings", [IVF], indirect=True, ids=["ivf"])
-@pytest.mark.parametrize("damage", [Path.unlink, _truncate, _flip, _head])
+@pytest.mark.parametrize("damage", [Path.unlink, _truncate, _flip, _head, _folder])
 @pytest.mark.parametrize("name", [VECTORS_FILE, IDS_FILE, LISTS_FILE, ROWS_FILE, SIZES_FILE, MANIFEST_FILE])
 def test_a_damaged_index_is_told_and_repaired(
     shelf: Shelf, name: str, damage: Callable[[Path], None], settings: IndexSettings
 ) -> None:
-    shelf.add(unit(300, 1))
-    shelf.build(settings)
-    generation = shelf.store.generations.current(shelf.space)
-    assert generation is not None
-    damage(generation.folder / name)
+    folder = shelf.filled(settings)
+    damage(folder / name)
     if damage is not _flip:  # bits that turned inside a file show in its digest only
         shelf.check()
     report = shelf.verify()
@@ -313,11 +305,6 @@ def test_a_damaged_index_is_told_and_repaired(
     shelf.check()
 
 
-def _folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 @pytest.mark.parametrize("settings", [IVF], indirect=True, ids=["ivf"])
 @pytest.mark.parametrize("damage", [_flip, _head, _folder])
 @pytest.mark.parametrize(
@@ -326,11 +313,8 @@ def _folder(path: Path) -> None:
 def test_a_merge_takes_nothing_over_from_a_damaged_index(
     shelf: Shelf, name: str, damage: Callable[[Path], None], settings: IndexSettings
 ) -> None:
-    shelf.add(unit(300, 1))
-    shelf.build(settings)
-    damaged = shelf.store.generations.current(shelf.space)
-    assert damaged is not None
-    damage(damaged.folder / name)
+    folder = shelf.filled(settings)
+    damage(folder / name)
     shelf.add(unit(50, 4))
     assert shelf.store.generations.merge_if_due(shelf.space, settings, finishing=True)
     assert shelf.verify().problems == []
@@ -341,11 +325,8 @@ def test_a_merge_takes_nothing_over_from_a_damaged_index(
 def test_an_index_with_a_damaged_head_is_due_though_nothing_came(
     shelf: Shelf, name: str, settings: IndexSettings
 ) -> None:
-    shelf.add(unit(300, 1))
-    shelf.build(settings)
-    damaged = shelf.store.generations.current(shelf.space)
-    assert damaged is not None
-    path = damaged.folder / name
+    folder = shelf.filled(settings)
+    path = folder / name
     path.write_bytes(b"\xff" * path.stat().st_size)
     assert shelf.store.generations.merge_if_due(shelf.space, settings, finishing=True)
     assert shelf.verify().problems == []
@@ -355,11 +336,8 @@ def test_an_index_with_a_damaged_head_is_due_though_nothing_came(
     "content", ["{}", "[]", "null", '{"files": {}}', '{"files": {"vectors.faiss": {}}}', '{"files": []}', "\xff"]
 )
 def test_a_manifest_of_nonsense_is_damage(shelf: Shelf, content: str, settings: IndexSettings) -> None:
-    shelf.add(unit(300, 1))
-    shelf.build(settings)
-    generation = shelf.store.generations.current(shelf.space)
-    assert generation is not None
-    (generation.folder / MANIFEST_FILE).write_text(content, encoding="latin-1")
+    folder = shelf.filled(settings)
+    (folder / MANIFEST_FILE).write_text(content, encoding="latin-1")
     assert shelf.verify().problems
     shelf.check()
 
@@ -367,14 +345,11 @@ def test_a_manifest_of_nonsense_is_damage(shelf: Shelf, content: str, settings: 
 @pytest.mark.parametrize("settings", [IVF], indirect=True, ids=["ivf"])
 def test_lists_of_an_older_photoseek_are_left_alone_until_the_next_run(shelf: Shelf, settings: IndexSettings) -> None:
     """It wrote them into one file."""
-    shelf.add(unit(300, 1))
-    shelf.build(settings)
-    generation = shelf.store.generations.current(shelf.space)
-    assert generation is not None
-    manifest = generation.folder / MANIFEST_FILE
+    folder = shelf.filled(settings)
+    manifest = folder / MANIFEST_FILE
     content = json.loads(manifest.read_text())
     for name in (ROWS_FILE, SIZES_FILE):
-        (generation.folder / name).unlink()
+        (folder / name).unlink()
         del content["files"][name]
     manifest.write_text(json.dumps(content))
     shelf.store.close()
@@ -433,9 +408,7 @@ def test_what_is_no_unit_vector_is_never_stored(shelf: Shelf, vectors: Embedding
 
 def test_the_manifest_names_every_file(shelf: Shelf) -> None:
     shelf.add(unit(50, 1))
-    shelf.build(IVF)
-    generation = shelf.store.generations.current(shelf.space)
-    assert generation is not None
+    generation = shelf.build(IVF)
     manifest = json.loads((generation.folder / MANIFEST_FILE).read_text())
     on_disk = {
         path.relative_to(generation.folder).as_posix() for path in generation.folder.rglob("*") if path.is_file()
