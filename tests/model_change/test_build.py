@@ -13,7 +13,7 @@ from small_library import stored_files, stored_vectors, write_photo, write_photo
 
 from photoseek import IndexSettings, PhotoLibrary, Progress
 from photoseek.errors import LibraryBusyError, LibraryNotFoundError
-from photoseek.storage.generations import Generations
+from photoseek.storage import generations
 
 pytestmark = pytest.mark.slow
 
@@ -257,17 +257,17 @@ def test_cancelling_ends_the_wait_for_another_writer(
 @pytest.fixture
 def while_writing_the_index(monkeypatch: pytest.MonkeyPatch) -> Iterator[WhileWriting]:
     """Lets something happen once while the files of a generation are half written."""
-    write_manifest = Generations._write_manifest
+    write_manifest = generations.write_manifest
     done: list[Path] = []
 
     def install(act: Callable[[Path], None]) -> None:
-        def meddling(self: Generations, folder: Path, *rest: object) -> None:
+        def meddling(folder: Path, *rest: object) -> None:
             if not done:
                 done.append(folder)
                 act(folder)
-            write_manifest(self, folder, *rest)  # type: ignore[arg-type]
+            write_manifest(folder, *rest)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(Generations, "_write_manifest", meddling)
+        monkeypatch.setattr(generations, "write_manifest", meddling)
 
     yield install
     assert done
