@@ -103,8 +103,7 @@ class TextTower(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class CameraFacts:
+class CameraFacts(NamedTuple):
     """What the camera (or a photo manager) wrote into the file; unknown stays None."""
 
     orientation: int = 1

@@ -104,7 +104,7 @@ def _with_copies(made: Sequence[Outcome], random: np.random.Generator) -> list[O
             fingerprint = before.fingerprint ^ (1 << int(random.integers(62)) | 1 << int(random.integers(62)))
             seconds -= 38
         taken = (datetime(2010, 1, 1) + timedelta(seconds=seconds)).isoformat()
-        changed = replace(photo, fingerprint=fingerprint, camera=replace(photo.camera, taken_at=taken))
+        changed = replace(photo, fingerprint=fingerprint, camera=photo.camera._replace(taken_at=taken))
         if number % COPY_EVERY == 5 and isinstance(before, PhotoRead):
             given.append(Outcome(outcome.item, replace(before, mtime_ns=photo.mtime_ns)))
         else:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict
 from io import BufferedReader, BufferedWriter
 from typing import Any
 
@@ -91,7 +90,7 @@ def encode_result(result: ReadResult) -> tuple[Header, bytes | memoryview]:
                 "format": result.format,
                 "width": result.width,
                 "height": result.height,
-                "camera": asdict(result.camera),
+                "camera": result.camera._asdict(),
                 "shape": result.picture.shape,
                 "picture_digest": result.picture_digest.hex(),
                 "fingerprint": result.fingerprint,

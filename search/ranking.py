@@ -249,19 +249,19 @@ class _Ranking:
         others = self._files([other for id in ids for other in chosen[id]]) if self._options.collapse else {}
         cosines = self._cosines(ids)
         reasons = self._reasons([row for id in ids for row in groups[id]])
+        labels = [term.label for term in self._question.terms]
         first = len(self._shown) + self._options.offset + 1
         return [
-            Match(
-                **photo_fields(groups[id], self._online),
-                # The score is float32; as such it is written, so that a printed one compares equal to a computed one.
-                score=scores[id],
-                confidence=confident.get(id),
-                why={
-                    **{term.label: cosine for term, cosine in zip(self._question.terms, cosines[place], strict=True)},
-                    **reasons.get(id, {}),
-                },
-                rank=first + place,
-                similar=tuple(photo_id(others[other][0]) for other in chosen[id] if other in others),
+            Match.of_fields(
+                photo_fields(groups[id], self._online)
+                | {
+                    # float32; as such it is written, so that a printed score compares equal to a computed one.
+                    "score": scores[id],
+                    "confidence": confident.get(id),
+                    "why": dict(zip(labels, cosines[place], strict=True)) | reasons.get(id, {}),
+                    "rank": first + place,
+                    "similar": tuple([photo_id(others[other][0]) for other in chosen[id] if other in others]),
+                }
             )
             for place, id in enumerate(ids)
         ]
@@ -336,19 +336,19 @@ def fold(
 
 def photo_of(group: Sequence[PhotoRow], online: Callable[[bytes], bool]) -> Photo:
     """The photo that these files show, the first of them standing for it."""
-    return Photo(**photo_fields(group, online))
+    return Photo.of_fields(photo_fields(group, online))
 
 
 def photo_fields(group: Sequence[PhotoRow], online: Callable[[bytes], bool]) -> dict[str, Any]:
     """What a `Photo` of these files is made of."""
     first = group[0]
     camera = first.camera
-    paths = tuple(Path(os.fsdecode(row.path)) for row in group if row.root_kind == "folder")
+    paths = tuple([Path(os.fsdecode(row.path)) for row in group if row.root_kind == "folder"])
     return {
         "id": photo_id(first),
         "path": paths[0] if paths else None,
         "paths": paths,
-        "ids": tuple(photo_id(row) for row in group),
+        "ids": tuple([photo_id(row) for row in group]),
         "digest": first.digest.hex(),
         "size": first.size,
         "modified_at": datetime.fromtimestamp(first.mtime_ns / 1e9, UTC) if first.mtime_ns else None,

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Literal, TypeAlias, overload
+from typing import Any, Literal, Self, TypeAlias, overload
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Photo:
     """One photo of the library: a picture, at one or several places."""
 
@@ -53,8 +53,19 @@ class Photo:
     missing: bool
     """The last scan did not find the file; left out of searches unless asked for."""
 
+    @classmethod
+    def of_fields(cls, fields: dict[str, Any]) -> Self:
+        """The photo with just these fields, all of them; it keeps the dict.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+        A frozen dataclass sets its fields one by one past its own guard. For a page of photos that takes a fifth as
+        long as finding them.
+        """
+        photo = object.__new__(cls)
+        object.__setattr__(photo, "__dict__", fields)
+        return photo
+
+
+@dataclass(frozen=True, kw_only=True)
 class Match(Photo):
     """A photo that a search found."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ _STATE_OF = {
     Trouble.SKIPPED: "skipped",
     Trouble.NO_PICTURE: "ignored",
 }
-_CAMERA_FIELDS = [field.name for field in fields(CameraFacts)]
+_CAMERA_FIELDS = CameraFacts._fields
 
 DIGESTS_PER_SIZE = 64
 """Where more contents share a size (thumbnails, icons), decoding the small file costs less than comparing."""

@@ -29,8 +29,9 @@ from photoseek.storage.column_files import (
 )
 from photoseek.storage.durable import new_folder, synced_file
 from photoseek.storage.faissfile import flat_rows, open_index, write_flat
-from photoseek.storage.ivf import IvfBuilder
+from photoseek.storage.ivf import IvfBuilder, lists_of, rotation_of
 from photoseek.storage.list_files import has_lists, open_lists, write_lists
+from photoseek.storage.list_shapes import list_shapes
 from photoseek.storage.manifest import IDS_FILE, VECTORS_FILE, check_digests, check_sizes, read_reach, write_manifest
 from photoseek.storage.spaces import Space, Spaces
 from photoseek.storage.tuning import Tuned, tune
@@ -267,8 +268,11 @@ class Generations:
         """Write the lists of the vectors that stand in the folder, tuned; and for how many rows they were trained."""
         flat = open_index(folder / VECTORS_FILE, mapped=True)
         lists, trained_rows = self._lists(old, ids, flat)
-        write_lists(lists, folder)
-        return tune(open_lists(folder, mapped=True), flat, Spaces(self._catalog).text_vectors(space)), trained_rows
+        nlist = faiss.downcast_index(lists.index).nlist
+        shapes = list_shapes(flat_rows(flat), lists_of(lists), nlist, rotation_of(lists))
+        write_lists(lists, shapes, folder)
+        texts = Spaces(self._catalog).text_vectors(space)
+        return tune(open_lists(folder, mapped=True), shapes, flat, texts), trained_rows
 
     def _gone(self, connection: sa.Connection, space: Space) -> NDArray[np.int64]:
         """Ids that a generation may still hold although their vectors were forgotten."""

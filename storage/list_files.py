@@ -27,14 +27,16 @@ ROWS_FILE = "lists.rows"
 """The lists, one after the other: the codes of each, and the positions of its vectors."""
 SIZES_FILE = "lists.sizes.npy"
 """How many vectors each list has, int64 (nlist,)."""
+SHAPES_FILE = "lists.shapes.npy"
+"""Where they lie, float32 (nlist, n + 1), as `list_shapes` makes it."""
 
 BLOCK_ROWS = 32
 """FAISS packs the codes of so many vectors together; the last block of a list is filled up with zeros."""
 POSITION_BYTES = 8
 
 
-def write_lists(index: faiss.IndexPreTransform, folder: Path) -> None:
-    """Write three new files, durable on return; the index is empty afterwards."""
+def write_lists(index: faiss.IndexPreTransform, shapes: NDArray[np.float32], folder: Path) -> None:
+    """Write four new files, durable on return; the index is empty afterwards."""
     ivf = faiss.downcast_index(index.index)
     sizes = np.array([ivf.invlists.list_size(number) for number in range(ivf.nlist)], dtype=np.int64)
     with synced_file(folder / ROWS_FILE) as stream:
@@ -43,15 +45,16 @@ def write_lists(index: faiss.IndexPreTransform, folder: Path) -> None:
             stream.write(faiss.rev_swig_ptr(ivf.invlists.get_codes(number), rows * ivf.code_size).tobytes())
             stream.write(faiss.rev_swig_ptr(ivf.invlists.get_ids(number), size).tobytes())
             stream.write(bytes(POSITION_BYTES * (rows - size)))
-    with synced_file(folder / SIZES_FILE) as stream:
-        np.save(stream, sizes)
+    for name, array in ((SIZES_FILE, sizes), (SHAPES_FILE, shapes)):
+        with synced_file(folder / name) as stream:
+            np.save(stream, array)
     index.reset()
     write_index(index, folder / LISTS_FILE)
 
 
 def has_lists(folder: Path) -> bool:
-    """Has a generation lists that can be read? Those of an older photoseek stand in one file."""
-    return (folder / SIZES_FILE).exists()
+    """Has a generation lists that can be read? Those of an older photoseek have no shapes."""
+    return (folder / SHAPES_FILE).exists()
 
 
 def open_lists(folder: Path, *, mapped: bool) -> faiss.IndexPreTransform:
@@ -78,6 +81,21 @@ def open_lists(folder: Path, *, mapped: bool) -> faiss.IndexPreTransform:
         _fill(ivf.invlists, path, sizes, ivf.code_size)
     index.ntotal = ivf.ntotal = int(sizes.sum())
     return index
+
+
+def read_shapes(folder: Path, index: faiss.IndexPreTransform) -> NDArray[np.float32]:
+    """The shapes of the lists of an index that was read from there.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        DamageError: it does not fit the index.
+    """
+    shapes = read_array(folder / SHAPES_FILE, mapped=False)
+    ivf = faiss.downcast_index(index.index)
+    fits = shapes.ndim == 2 and len(shapes) == ivf.nlist and 2 <= shapes.shape[1] <= ivf.d + 1
+    if not fits or shapes.dtype != np.float32:
+        raise DamageError(f"{folder / SHAPES_FILE} is damaged")
+    return shapes
 
 
 def _filled(sizes: NDArray[np.int64]) -> NDArray[np.int64]:

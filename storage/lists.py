@@ -1,15 +1,14 @@
 """Searching a generation's inverted lists: how far, for a plain search and under a filter.
 
 Vectors stand in the lists as 4-bit codes (`ivf`), read by FAISS's fast scan; who asks scores the candidates exactly.
-Every list is known by its centroid, and a search probes the lists whose centroid is almost as near to the query as the
-nearest one. How much "almost" is, and how many candidates it takes, is measured on texts when the index is built
-(`tuning`). A query that lies near one centroid needs few lists and one that lies far from all needs many, which a fixed
-number of lists would give neither.
+A search probes the lists that are almost as near to the query (`list_shapes`) as the nearest one. How much "almost" is,
+and how many candidates it takes, is measured on texts when the index is built (`tuning`). A query that lies near one
+list needs few of them and one that lies far from all needs many, which a fixed number of lists would give neither.
 
 Under a filter how many lists it takes depends on where the allowed vectors lie, not only on how many they are. So the
-walk goes on by scores. A vector's cosine with a text exceeds that of its list's centroid by hardly more than a margin,
-measured likewise. After the first lists the tenth best score is known; lists whose centroid lies further below it than
-the margin are left out. Where few pass the filter, the tenth best score is lower and more lists are walked, by as much
+walk goes on by scores. A vector's cosine with a text exceeds its list's nearness by hardly more than a margin, measured
+likewise. After the first lists the tenth best score is known; lists that lie further below it than the margin are left
+out. Where few pass the filter, the tenth best score is lower and more lists are walked, by as much
 as is needed. A filter that excludes what a query is about is seen before that: of the vectors in the nearest lists it
 lets through a smaller part than of all. The best allowed ones then lie anywhere, and all allowed ones are scanned.
 
@@ -27,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoseek.storage.idset import IdSet
+from photoseek.storage.ivf import positions_in, rotation_of
+from photoseek.storage.list_shapes import nearness_of
 
 REFINE_FACTOR = 4
 """Candidates for each match asked for, where that is more than was measured for ten."""
@@ -45,38 +46,33 @@ class Reach:
     """How far to search a generation's lists, measured on texts."""
 
     below_nearest: float
-    """Lists are probed whose centroid's cosine is at most this much below that of the nearest centroid."""
+    """Lists are probed that are at most this much less near than the nearest one."""
     candidates: int
     """How many candidates the lists give for exact scoring, at least."""
     margin: float
-    """How far a vector's cosine with a text exceeds that of its list's centroid; for `Lists.filtered`."""
+    """How far a vector's cosine with a text exceeds its list's nearness; for `Lists.filtered`."""
 
 
 class Lists:
     """The inverted lists of one generation, holding positions. Threads may share it."""
 
-    def __init__(self, index: faiss.IndexPreTransform, reach: Reach) -> None:
-        self._index = index  # keeps alive what the next two are parts of
+    def __init__(self, index: faiss.IndexPreTransform, shapes: NDArray[np.float32], reach: Reach) -> None:
+        """`shapes` are those of the index's lists (`list_shapes`)."""
+        self._index = index  # keeps alive what the next one is a part of
         self._ivf = faiss.downcast_index(index.index)
-        self._reach = reach
-        rotation = faiss.downcast_VectorTransform(index.chain.at(0))
-        self._rotation = faiss.vector_to_array(rotation.A).reshape(index.d, index.d)
         self._ivf.implem = RESERVOIR
+        self._rotation = rotation_of(index)
+        self._shapes, self._reach = shapes, reach
 
     @cached_property
     def _centroids(self) -> NDArray[np.float32]:
-        return np.asarray(self._ivf.quantizer.reconstruct_n(0, self._ivf.nlist))
+        centroids = faiss.downcast_index(self._ivf.quantizer)
+        values: NDArray[np.float32] = faiss.rev_swig_ptr(centroids.get_xb(), self._ivf.nlist * self._ivf.d)
+        return values.reshape(self._ivf.nlist, self._ivf.d)  # the index's own memory
 
     def nearness(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The cosines of a query (dim,) with the lists' centroids, times their lengths: (nlist,)."""
+        """How near each list is to a query (dim,): (nlist,), much as a cosine."""
         return self._placed(query)[1]
-
-    def of_positions(self) -> NDArray[np.int64]:
-        """(rows,): the list in which each vector stands."""
-        lists = np.empty(self._ivf.ntotal, dtype=np.int64)
-        for number in range(self._ivf.nlist):
-            lists[self._rows_of(number)] = number
-        return lists
 
     def candidates(self, count: int) -> int:
         """How many candidates to score for `count` matches: in few steps, so that longer answers begin like shorter."""
@@ -91,7 +87,7 @@ class Lists:
         """Positions of at most `candidates` vectors, in no order; only those that the selector passes."""
         query, nearness = self._placed(query)
         lists = np.flatnonzero(nearness >= nearness.max() - self._reach.below_nearest)
-        return self._probe(query, candidates, lists, nearness, selector)[0]
+        return self._probe(query, candidates, lists, selector)[0]
 
     def filtered(self, query: NDArray[np.float32], candidates: int, allowed: IdSet) -> NDArray[np.int64] | None:
         """The same of the allowed vectors; None where only a scan of all allowed ones would tell."""
@@ -102,11 +98,11 @@ class Lists:
         if near is None:
             return None
         selector = faiss.IDSelectorBitmap(allowed.position_bits)
-        positions, scores = self._probe(query, candidates, order[:near], nearness, selector)
+        positions, scores = self._probe(query, candidates, order[:near], selector)
         least = np.sort(scores)[-min(STOP_RANK, len(scores))] - self._reach.margin
         end = near + int(np.count_nonzero(nearness[order[near:]] >= least))
         if end > near:
-            more, more_scores = self._probe(query, candidates, order[near:end], nearness, selector)
+            more, more_scores = self._probe(query, candidates, order[near:end], selector)
             positions, scores = np.concatenate([positions, more]), np.concatenate([scores, more_scores])
         if len(positions) > candidates:
             positions = positions[np.argpartition(-scores, candidates)[:candidates]]
@@ -115,7 +111,7 @@ class Lists:
     def _placed(self, query: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The query as the lists have vectors, rotated, and its nearness to each of them."""
         rotated = np.asarray(self._rotation @ query)
-        return rotated, np.asarray(self._centroids @ rotated)
+        return rotated, nearness_of(self._shapes, rotated)
 
     def _near_lists(self, order: NDArray[np.int64], first: int, rows: int, allowed: IdSet) -> int | None:
         """How many lists an unfiltered search would probe, or more until `rows` are allowed; None if too few are."""
@@ -123,7 +119,7 @@ class Lists:
         end = first
         while True:
             for number in order[start:end].tolist():
-                positions = self._rows_of(number)
+                positions = positions_in(self._ivf, number)
                 walked += len(positions)
                 held += int(np.count_nonzero(allowed.mapped[positions]))
             if held * len(allowed.mapped) < SHARE_OF_FAR * allowed.mapped_count * walked:
@@ -134,24 +130,16 @@ class Lists:
                 return None
             start, end = end, min(2 * end, len(order))
 
-    def _rows_of(self, number: int) -> NDArray[np.int64]:
-        size = self._ivf.invlists.list_size(number)
-        if size == 0:
-            return np.empty(0, dtype=np.int64)
-        positions: NDArray[np.int64] = faiss.rev_swig_ptr(self._ivf.invlists.get_ids(number), size)
-        return positions
-
     def _probe(
         self,
         query: NDArray[np.float32],
         candidates: int,
         lists: NDArray[np.int64],
-        nearness: NDArray[np.float32],
         selector: faiss.IDSelector | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Positions of the best vectors in these lists and their scores by 4-bit codes."""
         query, lists = np.ascontiguousarray(query), np.ascontiguousarray(lists, dtype=np.int64)
-        list_scores = np.ascontiguousarray(nearness[lists])
+        list_scores = self._centroids[lists] @ query
         scores = np.empty(candidates, dtype=np.float32)
         positions = np.empty(candidates, dtype=np.int64)
         # The wrapper that takes arrays takes no parameters, and so no selector (seen in FAISS 1.15).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -71,12 +72,12 @@ class Rows:
         if len(known.embedding_of) > VALUES_PER_STATEMENT:
             return []
         visible = "" if include_missing else " AND f.missing = 0"
-        header, keys = known.header, list(known.embedding_of)
-        condition = f"{_OF_FILES} AND f.id IN ({_marks(keys)}){visible} AND {UNCHANGED}"
+        embedding_of, header = known.embedding_of, known.header
+        condition = f"{_OF_FILES} AND f.id IN ({_marks(len(embedding_of))}){visible} AND {UNCHANGED}"
         with self._database.mapped() as connection:
-            values = (*keys, header.last_file_id, header.last_change_id)
-            found = connection.execute(f"SELECT {self._facts()}{condition}", values).fetchall()
-        return [_to_row(known.embedding_of[row[0]], row) for row in found]
+            values = (*embedding_of, header.last_file_id, header.last_change_id)
+            found = connection.execute(f"SELECT {self._facts}{condition}", values).fetchall()
+        return [_to_row(embedding_of[row[0]], row) for row in found]
 
     def of_files(self, file_ids: Sequence[int]) -> list[PhotoRow]:
         """The rows of these files, missing ones too, in no particular order."""
@@ -159,39 +160,28 @@ class Rows:
         with self._database.mapped() as connection:
             for first in range(0, len(keys), ROWS_PER_STATEMENT):
                 part = keys[first : first + ROWS_PER_STATEMENT]
-                statement = f"SELECT {self._facts()}, e.id {_OF_EMBEDDINGS}{condition.format(keys=_marks(part))}"
+                statement = f"SELECT {self._facts}, e.id {_OF_EMBEDDINGS}{condition.format(keys=_marks(len(part)))}"
                 values = (self._values["preprocessing"], self._values["space"], *part)
                 rows.extend(_to_row(row[-1], row[:-1]) for row in connection.execute(statement, values))
         return rows
 
+    @functools.cached_property
     def _facts(self) -> str:
         return _FACTS.format(captions="c.captions" if self._catalog.version >= 2 else "NULL")
 
 
-def _marks(keys: Sequence[int]) -> str:
-    return ", ".join("?" * len(keys))
+@functools.cache
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
 
 
 def _to_row(embedding: int, facts: Sequence[Any]) -> PhotoRow:
     """A row of `_FACTS`, whose columns stand in the order of PhotoRow's and CameraFacts' fields."""
-    file, root_path, root_kind, root_state, folder, name, missing, *content = facts
-    size, mtime_ns, digest, format, width, height, *camera, captions, keywords = content
-    return PhotoRow(
-        embedding,
-        file,
-        root_path,
-        root_kind,
-        root_state == "online",
-        name if root_kind == "app" else full_path(root_path, folder, name),
-        missing != 0,
-        size,
-        mtime_ns,
-        digest,
-        format,
-        width,
-        height,
-        CameraFacts(*camera, *map(_texts, (captions, keywords))),
-    )
+    file, root_path, root_kind, root_state, folder, name, missing = facts[:7]
+    path = name if root_kind == "app" else full_path(root_path, folder, name)
+    camera = CameraFacts._make((*facts[13:-2], _texts(facts[-2]), _texts(facts[-1])))
+    place = (embedding, file, root_path, root_kind, root_state == "online", path, missing != 0)
+    return PhotoRow._make((*place, *facts[7:13], camera))
 
 
 def _texts(stored: str | None) -> tuple[str, ...]:

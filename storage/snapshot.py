@@ -25,8 +25,8 @@ from photoseek.storage.facts import Facts
 from photoseek.storage.faissfile import flat_rows, open_index, score_rows
 from photoseek.storage.generations import Generation, read_generation, read_ids
 from photoseek.storage.idset import IdSet, positions_of
-from photoseek.storage.list_files import open_lists
-from photoseek.storage.lists import Lists
+from photoseek.storage.list_files import open_lists, read_shapes
+from photoseek.storage.lists import Lists, Reach
 from photoseek.storage.manifest import VECTORS_FILE, check_sizes, read_reach
 from photoseek.storage.spaces import Space, to_space
 from photoseek.storage.vectors import from_blobs, read_blobs
@@ -58,6 +58,7 @@ class _Mapped:
 _Found: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Embedding ids and their exact scores."""
 _NO_IDS = np.empty(0, dtype=np.int64)
+_NOTHING: _Found = (_NO_IDS, np.empty(0, dtype=np.float32))
 
 
 class Snapshot:
@@ -105,20 +106,19 @@ class Snapshot:
         call; nothing shared changes.
         """
         chosen = self._own(allowed) if allowed is not None else None
-        parts = [self._search_delta(query, chosen)]
+        found: _Found | None = None
+        ids, scores = _NOTHING
         if self._mapped is not None and len(self._mapped.ids):
             found = None if exact else self._search_lists(self._mapped, query, count, chosen)
-            exact = found is None
-            parts.append(found if found is not None else self._search_flat(self._mapped, query, count, chosen))
-        else:
-            exact = True
-        ids = np.concatenate([part[0] for part in parts])
-        scores = np.concatenate([part[1] for part in parts])
+            ids, scores = found or self._search_flat(self._mapped, query, count, chosen)
+        if len(self._delta_ids):
+            newer_ids, newer_scores = self._search_delta(query, chosen)
+            ids, scores = np.concatenate([ids, newer_ids]), np.concatenate([scores, newer_scores])
         if len(ids) > count > 0:
             kept = np.flatnonzero(scores >= np.partition(scores, len(scores) - count)[len(scores) - count])
             ids, scores = ids[kept], scores[kept]
         order = np.lexsort((ids, -scores))[:count]
-        return Candidates(ids[order], scores[order], exact=exact)
+        return Candidates(ids[order], scores[order], exact=found is None)
 
     def id_set(self, ids: NDArray[np.int64]) -> IdSet:
         """The set of those ids that are in this view, for `search`."""
@@ -276,7 +276,7 @@ class SnapshotSource:
             flat = open_index(row.folder / VECTORS_FILE, mapped=True)
             ids = read_ids(row.folder, mapped=True)
             reach = read_reach(row.folder) if row.nlist else None
-            lists = Lists(open_lists(row.folder, mapped=True), reach) if reach is not None else None
+            lists = _open_lists(row.folder, reach) if reach is not None else None
             columns = open_columns(row.folder, len(ids))
         except FileNotFoundError:
             raise
@@ -312,6 +312,11 @@ class SnapshotSource:
             dtype=np.int64,
         )
         return Snapshot(space, mapped, ids, delta, masked)
+
+
+def _open_lists(folder: Path, reach: Reach) -> Lists:
+    index = open_lists(folder, mapped=True)
+    return Lists(index, read_shapes(folder, index), reach)
 
 
 def _active_space(connection: sa.Connection) -> Space | None:

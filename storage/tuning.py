@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from photoseek.contracts import Embeddings
 from photoseek.storage.faissfile import flat_rows
+from photoseek.storage.ivf import lists_of
 from photoseek.storage.lists import Lists, Reach
 
 TARGET_RECALL = 0.99
@@ -31,7 +32,9 @@ ROWS_PER_CANDIDATE = 16
 SCANNED_ROWS_MIN = 4096
 """Lists are probed until about this many rows are scanned: fewer save no time that could be measured."""
 MARGIN_QUANTILE = 0.995
-"""Of the best vectors of the texts, so many exceed their list's centroid by no more than the margin."""
+"""Of the best vectors of the texts, so many exceed their list's nearness by no more than the margin."""
+EVERY_LIST = 3.0
+"""No list with vectors in it lies so far below the nearest one."""
 MIN_QUERIES = 20
 """With fewer texts, stored photo vectors are the queries: a space without a text tower."""
 
@@ -49,15 +52,17 @@ class Tuned:
     """recall@10 against exact search on queries not used to choose the reach."""
 
 
-def tune(index: faiss.IndexPreTransform, flat: faiss.IndexScalarQuantizer, texts: Embeddings) -> Tuned:
+def tune(
+    index: faiss.IndexPreTransform, shapes: NDArray[np.float32], flat: faiss.IndexScalarQuantizer, texts: Embeddings
+) -> Tuned:
     """The shortest reach with recall@10 >= 0.99 on every second text and on the others; else the longest there is."""
     if len(texts) < MIN_QUERIES:
         sample = np.random.default_rng(1).permutation(flat.ntotal)[:200]
         texts = flat_rows(flat)[sample].astype(np.float32)
     truth_scores, truth = flat.search(texts, min(RECALL_AT, flat.ntotal))
-    every = Lists(index, Reach(2.0, CANDIDATES[-1], 2.0))
+    every = Lists(index, shapes, Reach(EVERY_LIST, CANDIDATES[-1], EVERY_LIST))
     nearness = np.stack([every.nearness(text) for text in texts])
-    of_lists = np.take_along_axis(nearness, every.of_positions()[truth], axis=1)
+    of_lists = np.take_along_axis(nearness, lists_of(index)[truth], axis=1)
     below = nearness.max(axis=1, keepdims=True) - of_lists
     margin = float(np.quantile(truth_scores - of_lists, MARGIN_QUANTILE))
     chosen, held_out = slice(0, None, 2), slice(1, None, 2)
@@ -69,7 +74,7 @@ def tune(index: faiss.IndexPreTransform, flat: faiss.IndexScalarQuantizer, texts
     ]
     reaches = [*sorted(reaches, key=lambda reach: _cost(nearness, reach, flat.ntotal)), longest]
     for reach in reaches:
-        lists = Lists(index, reach)
+        lists = Lists(index, shapes, reach)
         if reach is not reaches[-1] and _recall(lists, texts[chosen], truth[chosen]) < TARGET_RECALL + MARGIN:
             continue
         recall = _recall(lists, texts[held_out], truth[held_out])
@@ -79,11 +84,11 @@ def tune(index: faiss.IndexPreTransform, flat: faiss.IndexScalarQuantizer, texts
 
 
 def _least_below(nearness: NDArray[np.float32], rows: int) -> float:
-    """How far below the nearest list the one lies with which `SCANNED_ROWS_MIN` rows are scanned; 2 for all lists."""
+    """How far below the nearest list the one lies with which `SCANNED_ROWS_MIN` rows are scanned."""
     nlist = nearness.shape[1]
     lists = math.ceil(SCANNED_ROWS_MIN * nlist / rows)
     if lists >= nlist:
-        return 2.0
+        return EVERY_LIST
     ordered = np.sort(nearness, axis=1)
     return float(np.median(ordered[:, -1] - ordered[:, -lists]))
 

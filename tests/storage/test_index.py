@@ -16,7 +16,7 @@ from photoseek.search.filters import where
 from photoseek.storage import verify as checks
 from photoseek.storage.column_files import COLUMNS_FOLDER, HEADER_FILE
 from photoseek.storage.generations import Generation, IndexSettings
-from photoseek.storage.list_files import LISTS_FILE, ROWS_FILE, SIZES_FILE, has_lists
+from photoseek.storage.list_files import LISTS_FILE, ROWS_FILE, SHAPES_FILE, SIZES_FILE, has_lists
 from photoseek.storage.manifest import IDS_FILE, MANIFEST_FILE, VECTORS_FILE
 from photoseek.storage.snapshot import Snapshot
 from photoseek.storage.spaces import Space
@@ -308,7 +308,7 @@ def test_a_damaged_index_is_told_and_repaired(
 @pytest.mark.parametrize("settings", [IVF], indirect=True, ids=["ivf"])
 @pytest.mark.parametrize("damage", [_flip, _head, _folder])
 @pytest.mark.parametrize(
-    "name", [VECTORS_FILE, IDS_FILE, LISTS_FILE, ROWS_FILE, SIZES_FILE, f"{COLUMNS_FOLDER}/{HEADER_FILE}"]
+    "name", [VECTORS_FILE, IDS_FILE, LISTS_FILE, ROWS_FILE, SIZES_FILE, SHAPES_FILE, f"{COLUMNS_FOLDER}/{HEADER_FILE}"]
 )
 def test_a_merge_takes_nothing_over_from_a_damaged_index(
     shelf: Shelf, name: str, damage: Callable[[Path], None], settings: IndexSettings
@@ -342,13 +342,16 @@ def test_a_manifest_of_nonsense_is_damage(shelf: Shelf, content: str, settings: 
     shelf.check()
 
 
+@pytest.mark.parametrize("lacking", [(SHAPES_FILE,), (ROWS_FILE, SIZES_FILE, SHAPES_FILE)], ids=["0.1", "before"])
 @pytest.mark.parametrize("settings", [IVF], indirect=True, ids=["ivf"])
-def test_lists_of_an_older_photoseek_are_left_alone_until_the_next_run(shelf: Shelf, settings: IndexSettings) -> None:
-    """It wrote them into one file."""
+def test_lists_of_an_older_photoseek_are_left_alone_until_the_next_run(
+    shelf: Shelf, settings: IndexSettings, lacking: tuple[str, ...]
+) -> None:
+    """It wrote no shapes, and before that all into one file."""
     folder = shelf.filled(settings)
     manifest = folder / MANIFEST_FILE
     content = json.loads(manifest.read_text())
-    for name in (ROWS_FILE, SIZES_FILE):
+    for name in lacking:
         (folder / name).unlink()
         del content["files"][name]
     manifest.write_text(json.dumps(content))
@@ -414,4 +417,12 @@ def test_the_manifest_names_every_file(shelf: Shelf) -> None:
         path.relative_to(generation.folder).as_posix() for path in generation.folder.rglob("*") if path.is_file()
     }
     assert set(manifest["files"]) == on_disk - {MANIFEST_FILE}
-    assert on_disk >= {VECTORS_FILE, IDS_FILE, LISTS_FILE, ROWS_FILE, SIZES_FILE, f"{COLUMNS_FOLDER}/{HEADER_FILE}"}
+    assert on_disk >= {
+        VECTORS_FILE,
+        IDS_FILE,
+        LISTS_FILE,
+        ROWS_FILE,
+        SIZES_FILE,
+        SHAPES_FILE,
+        f"{COLUMNS_FOLDER}/{HEADER_FILE}",
+    }

@@ -12,7 +12,16 @@ import pytest
 from photoseek.errors import DamageError
 from photoseek.storage.faissfile import new_flat
 from photoseek.storage.ivf import IvfBuilder
-from photoseek.storage.list_files import LISTS_FILE, ROWS_FILE, SIZES_FILE, has_lists, open_lists, write_lists
+from photoseek.storage.list_files import (
+    LISTS_FILE,
+    ROWS_FILE,
+    SHAPES_FILE,
+    SIZES_FILE,
+    has_lists,
+    open_lists,
+    read_shapes,
+    write_lists,
+)
 
 ROWS = 1500
 
@@ -30,6 +39,16 @@ def built(vectors: np.ndarray) -> Any:
     return index
 
 
+def shapes_of(index: Any) -> np.ndarray:
+    """Some, of the right size."""
+    return np.arange(5 * faiss.downcast_index(index.index).nlist, dtype=np.float32).reshape(-1, 5)
+
+
+def written(vectors: np.ndarray, folder: Path) -> None:
+    index = built(vectors)
+    write_lists(index, shapes_of(index), folder)
+
+
 def found(index: Any, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     faiss.downcast_index(index.index).nprobe = 7
     scores, positions = index.search(queries, 30)
@@ -41,11 +60,12 @@ def found(index: Any, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_written_lists_answer_as_before(tmp_path: Path, dim: int, mapped: bool) -> None:
     index, queries = built(unit(ROWS, dim, 1)), unit(40, dim, 2)
     scores, positions = found(index, queries)
-    write_lists(index, tmp_path)
+    write_lists(index, shapes_of(index), tmp_path)
     assert has_lists(tmp_path)
     assert index.ntotal == 0
     read = open_lists(tmp_path, mapped=mapped)
     assert read.ntotal == ROWS
+    assert np.array_equal(read_shapes(tmp_path, read), shapes_of(index))
     again = found(read, queries)
     assert np.array_equal(again[0], scores)
     assert np.array_equal(np.sort(again[1]), np.sort(positions)), "equal scores may change places"
@@ -54,7 +74,7 @@ def test_written_lists_answer_as_before(tmp_path: Path, dim: int, mapped: bool) 
 def test_copied_lists_can_be_added_to(tmp_path: Path) -> None:
     vectors, queries = unit(ROWS + 333, 16, 3), unit(40, 16, 4)
     whole = found(built(vectors), queries)
-    write_lists(built(vectors[:ROWS]), tmp_path)
+    written(vectors[:ROWS], tmp_path)
     index = open_lists(tmp_path, mapped=False)
     IvfBuilder().add(index, vectors[ROWS:])
     assert index.ntotal == ROWS + 333
@@ -80,15 +100,30 @@ def _fewer(path: Path) -> None:
 )
 def test_files_that_do_not_fit_are_damage(tmp_path: Path, name: str, damage: Any) -> None:
     """Mapped all the same they would end the process."""
-    write_lists(built(unit(ROWS, 16, 5)), tmp_path)
+    written(unit(ROWS, 16, 5), tmp_path)
     damage(tmp_path / name)
     with pytest.raises(DamageError, match="damaged"):
         open_lists(tmp_path, mapped=True)
 
 
+@pytest.mark.parametrize(
+    "shapes",
+    [np.zeros((0, 5)), np.zeros(155), np.zeros((3, 5)), np.zeros((155, 5)), np.zeros((155, 1)), np.zeros((155, 18))],
+    ids=["none", "flat", "too few", "double", "no axis", "too many axes"],
+)
+def test_shapes_that_do_not_fit_are_damage(tmp_path: Path, shapes: np.ndarray) -> None:
+    written(unit(ROWS, 16, 5), tmp_path)
+    index = open_lists(tmp_path, mapped=True)
+    nlist = faiss.downcast_index(index.index).nlist
+    shapes = np.resize(shapes, (nlist, *shapes.shape[1:])) if len(shapes) == 155 else shapes
+    np.save(tmp_path / SHAPES_FILE, shapes if shapes.shape == (nlist, 5) else shapes.astype(np.float32))
+    with pytest.raises(DamageError, match=SHAPES_FILE):
+        read_shapes(tmp_path, index)
+
+
 @pytest.mark.parametrize("name", [LISTS_FILE, ROWS_FILE, SIZES_FILE])
 def test_a_file_that_is_gone_is_said_to_be(tmp_path: Path, name: str) -> None:
-    write_lists(built(unit(ROWS, 16, 6)), tmp_path)
+    written(unit(ROWS, 16, 6), tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(FileNotFoundError):
         open_lists(tmp_path, mapped=True)

@@ -1,0 +1,80 @@
+"""How near a list is: by the mean of its vectors and their spread, along the axes that matter."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from photoseek.storage.faissfile import flat_rows, new_flat
+from photoseek.storage.ivf import IvfBuilder, lists_of, positions_in, rotation_of
+from photoseek.storage.list_shapes import NEVER_NEAR, SPREAD_SHARE, list_shapes, nearness_of
+from photoseek.storage.lists import Lists, Reach
+from photoseek.storage.tuning import EVERY_LIST, tune
+
+
+def unit(rows: int, dim: int, seed: int, spread: float = 1.0) -> np.ndarray:
+    """Vectors around one direction; the smaller the spread, the nearer to it. Later axes count less."""
+    random = np.random.default_rng(seed)
+    made = random.normal(size=(1, dim)) + spread * random.normal(size=(rows, dim)) * 0.9 ** np.arange(dim)
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+
+
+@given(
+    dim=st.integers(2, 24), nlist=st.integers(1, 12), rows=st.integers(1, 300), seed=st.integers(0, 99), data=st.data()
+)
+@settings(max_examples=40, deadline=None)
+def test_nearness_is_the_product_with_the_mean_and_a_share_of_the_spread(
+    dim: int, nlist: int, rows: int, seed: int, data: st.DataObject
+) -> None:
+    vectors = unit(rows, dim, seed).astype(np.float16)
+    of_rows = np.array(data.draw(st.lists(st.integers(0, nlist - 1), min_size=rows, max_size=rows)), dtype=np.int64)
+    query = unit(1, dim, seed + 1)[0]
+    axes = np.linalg.qr(np.random.default_rng(seed).normal(size=(dim, dim)))[0].astype(np.float32)
+    shapes = list_shapes(vectors, of_rows, nlist, axes)
+    found = nearness_of(shapes, axes @ query)
+    for number in range(nlist):
+        held = vectors[of_rows == number].astype(np.float64)
+        if not len(held):
+            assert found[number] <= NEVER_NEAR + 1
+            continue
+        mean = held.mean(axis=0)
+        spread = np.sqrt(((held - mean) ** 2).sum(axis=1).mean())
+        expected = mean @ query + SPREAD_SHARE * spread
+        assert abs(found[number] - expected) < 0.08, "the axes left out may hold a fourteenth of the length"
+
+
+def test_axes_along_which_lists_hardly_differ_are_left_out() -> None:
+    vectors = unit(4000, 32, 1)
+    flat = new_flat(32)
+    flat.add(vectors)
+    index = IvfBuilder().train(flat)
+    IvfBuilder().add(index, vectors)
+    rotation = rotation_of(index)
+    assert rotation.shape[0] < 32
+    assert np.allclose(rotation @ rotation.T, np.eye(len(rotation)), atol=1e-5)
+    ivf = faiss.downcast_index(index.index)
+    of_rows = lists_of(index)
+    assert all((of_rows[positions_in(ivf, number)] == number).all() for number in range(ivf.nlist))
+    shapes = list_shapes(flat_rows(flat), of_rows, ivf.nlist, rotation)
+    assert shapes.shape[1] - 1 < rotation.shape[0]
+    means = np.stack([vectors[of_rows == number].mean(axis=0) for number in range(ivf.nlist)])
+    for query in unit(20, 32, 2):
+        near = nearness_of(shapes, rotation @ query) - shapes[:, -1]
+        assert np.abs(near - means @ query).max() < 0.07
+
+
+def test_every_list_finds_what_an_exact_search_finds() -> None:
+    vectors, queries = unit(3000, 32, 3), unit(60, 32, 4)
+    flat = new_flat(32)
+    flat.add(vectors)
+    index = IvfBuilder().train(flat)
+    IvfBuilder().add(index, vectors)
+    ivf = faiss.downcast_index(index.index)
+    shapes = list_shapes(flat_rows(flat), lists_of(index), ivf.nlist, rotation_of(index))
+    lists = Lists(index, shapes, Reach(EVERY_LIST, 3000, EVERY_LIST))
+    for query in queries:
+        assert np.array_equal(np.sort(lists.nearest(query, 3000, None)), np.arange(3000))
+    tuned = tune(index, shapes, flat, queries)
+    assert tuned.recall >= 0.99
