@@ -27,8 +27,6 @@ the same recall, and 16 a third of the time and memory to train."""
 TRAINING_ROUNDS = 6
 """Of k-means; later ones move little."""
 ROWS_AT_ONCE = 8192
-ENERGY_KEPT = 0.9995
-"""Of the vectors' square length; the axes beyond are not coded. Of the built-in model's 256 that leaves 192."""
 CODE_BITS = 4
 """What FAISS's fast scan takes."""
 
@@ -48,19 +46,19 @@ class IvfBuilder:
         nlist = max(1, min(round(LISTS_PER_ROOT * math.sqrt(len(rows))), len(rows) // 39))
         chosen = _sample(rows, nlist * TRAINING_ROWS_PER_LIST)
         rotation = _rotation(chosen)
-        dim = rotation.d_out
         for first in range(0, len(chosen), ROWS_AT_ONCE):  # in place: there may be a hundred MB
-            chosen[first : first + ROWS_AT_ONCE, :dim] = rotation.apply(chosen[first : first + ROWS_AT_ONCE])
-        chosen = np.ascontiguousarray(chosen[:, :dim])
-        parts = dim // 2 if dim % 2 == 0 else dim
-        ivf = faiss.IndexIVFPQFastScan(faiss.IndexFlatIP(dim), dim, nlist, parts, CODE_BITS, faiss.METRIC_INNER_PRODUCT)
+            chosen[first : first + ROWS_AT_ONCE] = rotation.apply(chosen[first : first + ROWS_AT_ONCE])
+        parts = flat.d // 2 if flat.d % 2 == 0 else flat.d
+        ivf = faiss.IndexIVFPQFastScan(
+            faiss.IndexFlatIP(flat.d), flat.d, nlist, parts, CODE_BITS, faiss.METRIC_INNER_PRODUCT
+        )
         ivf.by_residual = True
         ivf.cp.spherical = True
         ivf.cp.seed = 0
         ivf.cp.niter = TRAINING_ROUNDS
         for clustering in (ivf.cp, ivf.pq.cp):
             clustering.min_points_per_centroid = 1  # small libraries with IVF forced on; FAISS would warn on stdout
-        self._with_gpus(ivf, "clustering_index", faiss.IndexFlatIP(dim), lambda: ivf.train(chosen))
+        self._with_gpus(ivf, "clustering_index", faiss.IndexFlatIP(flat.d), lambda: ivf.train(chosen))
         return faiss.IndexPreTransform(rotation, ivf)
 
     def add(self, index: faiss.IndexPreTransform, vectors: NDArray[np.float32]) -> None:
@@ -89,9 +87,9 @@ class IvfBuilder:
 
 
 def rotation_of(index: faiss.IndexPreTransform) -> NDArray[np.float32]:
-    """The rotation before some lists: (axes, dim)."""
+    """The rotation before some lists: (dim, dim), an axis a row."""
     rotation = faiss.downcast_VectorTransform(index.chain.at(0))
-    return np.asarray(faiss.vector_to_array(rotation.A).reshape(rotation.d_out, rotation.d_in))
+    return np.asarray(faiss.vector_to_array(rotation.A).reshape(index.d, index.d))
 
 
 def positions_in(ivf: faiss.IndexIVF, number: int) -> NDArray[np.int64]:
@@ -126,9 +124,9 @@ def _sample(rows: NDArray[np.float16], count: int) -> NDArray[np.float32]:
 def _rotation(sample: NDArray[np.float32]) -> faiss.LinearTransform:
     """The principal axes of a sample (n, dim) of unit vectors, the one with most of them paired with the one of least.
 
-    Inner products stay as they are, but for the axes that hold hardly anything. Each pair of numbers is coded in as
-    many bits, so each should have as much to say: photos differ along half of the axes or fewer. Measured on the
-    built-in model: what the codes lose falls to a sixth.
+    Inner products stay as they are. Each pair of numbers is coded in as many bits, so each should have as much to
+    say: photos differ along half of the axes or fewer. Measured on the built-in model: what the codes lose falls to a
+    sixth.
 
     Source: optimized product quantization, its parametric solution (Ge et al. 2013).
     """
@@ -137,11 +135,9 @@ def _rotation(sample: NDArray[np.float32]) -> faiss.LinearTransform:
     for first in range(0, len(sample), ROWS_AT_ONCE):  # at once would make a copy of twice the size
         part = sample[first : first + ROWS_AT_ONCE].astype(np.float64)
         products += part.T @ part
-    energies, axes = np.linalg.eigh(products)
-    enough = np.searchsorted(np.cumsum(energies[::-1]), ENERGY_KEPT * energies.sum())
-    count = min(dim, int(enough) // 2 * 2 + 2)  # whole pairs
-    order = np.stack([np.arange(dim)[::-1], np.arange(dim - count, 2 * dim - count)], axis=1).ravel()[:count]
-    rotation = faiss.LinearTransform(dim, count, False)
+    _, axes = np.linalg.eigh(products)
+    order = np.stack([np.arange(dim)[::-1], np.arange(dim)], axis=1).ravel()[:dim]
+    rotation = faiss.LinearTransform(dim, dim, False)
     faiss.copy_array_to_vector(axes[:, order].T.astype(np.float32).ravel(), rotation.A)
     rotation.is_trained = True
     rotation.set_is_orthonormal()

@@ -31,7 +31,7 @@ def list_shapes(
     Args:
         rows: unit vectors (n, dim), read once, in order.
         of_rows: (n,): the list in which each of them stands.
-        rotation: (axes, dim), to principal axes in the order of `ivf`.
+        rotation: (dim, dim), to principal axes in the order of `ivf`.
     Returns:
         (nlist, n + 1) with the first n of these axes.
     """
@@ -52,12 +52,12 @@ def list_shapes(
 
 
 def nearness_of(shapes: NDArray[np.float32], rotated: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How near each list is to a query that was rotated alike, (axes,): (nlist,)."""
+    """How near each list is to a query that was rotated alike, (dim,): (nlist,)."""
     along = rotated[_by_energy(len(rotated))[: shapes.shape[1] - 1]]
     return np.asarray(shapes @ np.append(along, np.float32(1)))
 
 
 @functools.cache
-def _by_energy(axes: int) -> NDArray[np.int64]:
+def _by_energy(dim: int) -> NDArray[np.int64]:
     """The axes from that of most to that of least, where the rotation has one of each in turn (`ivf`)."""
-    return np.concatenate([np.arange(0, axes, 2), np.arange(1, axes, 2)[::-1]])
+    return np.concatenate([np.arange(0, dim, 2), np.arange(1, dim, 2)[::-1]])
