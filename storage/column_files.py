@@ -30,7 +30,7 @@ DROPPED_CHANGES = "dropped_changes"
 CHANGES_VERSION = 2
 """Catalogs of older versions do not note changes."""
 
-CHUNK_ROWS = 20_000
+CHUNK_ROWS = 4096
 
 # CROSS JOIN keeps SQLite to this order, each step by an index.
 OF_FILES = (

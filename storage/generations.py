@@ -39,7 +39,7 @@ from photoseek.storage.vectors import from_blobs, read_blobs
 
 log = logging.getLogger(__name__)
 
-CHUNK_ROWS = 8192
+CHUNK_ROWS = 4096
 CHANGED_MAX_FILES = 50_000
 """More files than this that changed since the generation make a new one due: filters read them from the catalog."""
 RETRAIN_GROWTH = 4

@@ -26,7 +26,7 @@ TRAINING_ROWS_PER_LIST = 16
 the same recall, and 16 a third of the time and memory to train."""
 TRAINING_ROUNDS = 6
 """Of k-means; later ones move little."""
-ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 4096
 CODE_BITS = 4
 """What FAISS's fast scan takes."""
 

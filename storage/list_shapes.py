@@ -20,7 +20,7 @@ ENERGY_KEPT = 0.995
 """Of the means' square length; the axes beyond are left out, a third or more of all."""
 NEVER_NEAR = -9.0
 """The nearness of empty lists."""
-ROWS_AT_ONCE = 65_536
+ROWS_AT_ONCE = 4096
 
 
 def list_shapes(
