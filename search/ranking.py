@@ -251,20 +251,17 @@ class _Ranking:
         reasons = self._reasons([row for id in ids for row in groups[id]])
         labels = [term.label for term in self._question.terms]
         first = len(self._shown) + self._options.offset + 1
-        return [
-            Match.of_fields(
-                photo_fields(groups[id], self._online)
-                | {
-                    # float32; as such it is written, so that a printed score compares equal to a computed one.
-                    "score": scores[id],
-                    "confidence": confident.get(id),
-                    "why": dict(zip(labels, cosines[place], strict=True)) | reasons.get(id, {}),
-                    "rank": first + place,
-                    "similar": tuple([photo_id(others[other][0]) for other in chosen[id] if other in others]),
-                }
-            )
-            for place, id in enumerate(ids)
-        ]
+        matches = []
+        for place, id in enumerate(ids):
+            fields = photo_fields(groups[id], self._online)
+            # float32; as such it is written, so that a printed score compares equal to a computed one.
+            fields["score"] = scores[id]
+            fields["confidence"] = confident.get(id)
+            fields["why"] = dict(zip(labels, cosines[place], strict=True)) | reasons.get(id, {})
+            fields["rank"] = first + place
+            fields["similar"] = tuple([photo_id(others[other][0]) for other in chosen[id] if other in others])
+            matches.append(Match.of_fields(fields))
+        return matches
 
     def _cosines(self, ids: list[int]) -> list[list[float]]:
         """Of each photo with each term of the question."""

@@ -152,8 +152,10 @@ class MappedColumns:
     def files(self, positions: NDArray[np.int64]) -> list[tuple[int, int]]:
         """Every file that shows one of the vectors at these positions: its id, and the place in `positions`."""
         file_ids = self.columns.numbers("file_id")
-        first, last = (np.searchsorted(self.extra, positions, side) for side in ("left", "right"))
         found = list(zip(file_ids[positions].tolist(), range(len(positions)), strict=True))
+        if not len(self.extra):
+            return found
+        first, last = (np.searchsorted(self.extra, positions, side) for side in ("left", "right"))
         vectors = self.columns.rows - len(self.extra)
         for place in np.flatnonzero(last > first).tolist():
             others = file_ids[vectors + first[place] : vectors + last[place]].tolist()

@@ -56,8 +56,13 @@ class IdSet:
 
 def positions_of(wanted: NDArray[np.int64] | Sequence[int], sorted_ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where `wanted` stand in `sorted_ids`; those that do not stand there are left out."""
-    if len(sorted_ids) == 0:
+    wanted = np.asarray(wanted, dtype=np.int64)
+    if len(sorted_ids) == 0 or len(wanted) == 0:
         return np.empty(0, dtype=np.int64)
+    # Without gaps in the ids, which is common, their distance from the first one tells; a look at each is enough.
+    positions: NDArray[np.int64] = (wanted - sorted_ids[0]).clip(0, len(sorted_ids) - 1)
+    if np.array_equal(sorted_ids[positions], wanted):
+        return positions
     positions = np.searchsorted(sorted_ids, wanted)
     positions[positions == len(sorted_ids)] = 0
     return np.asarray(positions[sorted_ids[positions] == wanted], dtype=np.int64)

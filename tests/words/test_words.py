@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -271,7 +272,7 @@ def reads_plainly(phrase: str, folder: str, name: str, camera: CameraFacts) -> b
 TEXTS = st.text(st.sampled_from("abAB12éÜñ_-. \"'*:()^{}+,&|\t"), max_size=8)
 SOME = st.none() | TEXTS
 FACTS = st.builds(
-    CameraFacts,
+    functools.partial(CameraFacts),  # of the class itself Hypothesis would make up the other fields, too
     camera_make=SOME,
     camera_model=SOME,
     lens=SOME,
