@@ -19,6 +19,7 @@ from photoseek.errors import LibraryUnreadableError, UsageError
 from photoseek.indexer.embedding import TowerSource
 from photoseek.indexer.pipeline import IndexOptions, IndexRun
 from photoseek.indexer.report import IndexReport, Progress
+from photoseek.indexer.scan import leaves_out
 from photoseek.indexer.workers import DecodeWorkers
 from photoseek.indexer.worklist import Worklist
 from photoseek.picture_reader import PictureReader
@@ -215,6 +216,7 @@ def _targets(
 ) -> list[tuple[Root, bytes]]:
     """(root, sub-folder) for each path; a path inside a root is that root's sub-folder, any other a new root.
 
+    So is a path that the walk over the root above it leaves out, since that walk would take its photos out again.
     Roots that lie in a path are looked at, too: each is walked as itself. Nothing comes twice, also when a path lies
     in another one.
     """
@@ -224,10 +226,9 @@ def _targets(
     targets: list[tuple[Root, bytes]] = []
     for path in sorted(set(paths)):  # a folder comes before what lies in it
         above = [root for root in roots if _lies_in(path, root.path)]
-        if above:
-            root = max(above, key=lambda root: len(root.path))
-            under = path[len(root.path) :].strip(b"/")
-        else:
+        root = max(above, key=lambda root: len(root.path), default=None)
+        under = path[len(root.path) :].strip(b"/") if root is not None else b""
+        if root is None or (os.path.isdir(path) and leaves_out(root.path, under)):
             root, under = add_root(path), b""
             roots.append(root)
         inner = [(inner, b"") for inner in roots if inner != root and _lies_in(inner.path, path)]

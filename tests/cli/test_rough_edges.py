@@ -125,3 +125,27 @@ def test_a_dry_run_copies_nothing(
     written = {path.name for path in after if after[path] != before.get(path)}
     assert written <= {"catalog.sqlite-shm", "catalog.sqlite-wal", "queries.sqlite", "library"}, "SQLite's own files"
     assert os.path.exists(photos / "new.png")
+
+
+@pytest.mark.parametrize("name", [".hid", ".hid/deep", "shots", "@eaDir"])
+def test_a_folder_that_is_left_out_and_named_all_the_same_is_kept(
+    command: Command, photos: Path, tiny_checkpoint: Path, name: str
+) -> None:
+    write_photos(photos, 2)
+    write_photos(photos / name, 3, first_seed=20)
+    (photos / ".photoseekignore").write_text("shots/\n")
+    command("index", photos, "--model", tiny_checkpoint)
+    assert command("index", photos / name, "--dry-run").lines == ["Would read 3 files, new or changed; 0 unchanged."]
+    assert command("index", photos / name).lines[0].startswith("3 photos seen: 3 indexed")
+    assert command("index").lines[0].startswith("5 photos seen: 0 indexed, 5 unchanged")
+    assert len(command("search", "red", "--paths").lines) == 5
+    assert roots(command) == [str(photos), str(photos / name)]
+
+
+def test_an_ignore_file_that_cannot_be_read_is_no_traceback(
+    command: Command, photos: Path, tiny_checkpoint: Path
+) -> None:
+    write_photos(photos / "part", 2)
+    command("index", photos, "--model", tiny_checkpoint)
+    (photos / ".photoseekignore").mkdir()
+    assert "Offline" in command("index", photos / "part").out
