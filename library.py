@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from photoseek import indexing, model_change
 from photoseek.binding import EngineOptions, ModelBinding
 from photoseek.conditions import Condition
 from photoseek.contracts import Embeddings, Root
-from photoseek.errors import LibraryNotFoundError, UsageError
+from photoseek.errors import LibraryNotFoundError, UsageError, check_whole
 from photoseek.grouping import DUPLICATE_KINDS, find_clusters, find_duplicates
 from photoseek.indexer.pipeline import IndexOptions
 from photoseek.indexer.report import IndexReport, Progress
@@ -96,6 +97,7 @@ class PhotoLibrary:
             ModelMismatchError: the library was made with another model.
             UsageError, MissingExtraError: the engine is unknown, not installed, or cannot do what is asked.
         """
+        check_whole(1, optional=True, threads=threads)
         folder = Path(path).expanduser() if path is not None else default_library_path()
         library = cls(Path(os.path.abspath(folder)), model, EngineOptions(device, precision, engine, threads))
         try:
@@ -154,11 +156,14 @@ class PhotoLibrary:
             on_progress: called from this thread, a few times a second at most.
             cancel: set it from anywhere to stop; what was done is kept.
         Raises:
-            UsageError: a path is not there or is no folder, or a new library is given none.
+            UsageError: a path is not there or is no folder, a new library is given none, or a number is too small.
             LibraryBusyError: somebody else is writing.
             StorageFullError: the disk is full; everything committed before is kept.
         """
         self._check_usable()
+        check_whole(1, optional=True, workers=workers, batch_size=batch_size)
+        if settings is not None:
+            check_whole(1, **asdict(settings))
         options = IndexOptions(retry_failed=retry_failed, dry_run=dry_run, batch_size=batch_size)
         return indexing.index_folders(
             self._store,
@@ -210,6 +215,7 @@ class PhotoLibrary:
             CheckpointError: the model is not on this machine, or damaged.
         """
         self._check_usable()
+        check_whole(1, optional=True, workers=workers)
         return model_change.change_model(
             self._store,
             self._binding,

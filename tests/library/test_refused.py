@@ -1,0 +1,59 @@
+"""Arguments that cannot be: one sentence that names them, never an error of some library below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_library import write_photo
+
+from photoseek import IndexSettings, PhotoLibrary
+from photoseek.errors import UsageError
+
+
+@pytest.fixture
+def filled(library: PhotoLibrary, photos: Path) -> PhotoLibrary:
+    for colour in ("red", "blue"):
+        write_photo(photos / f"{colour}.png", colour)
+    library.index(photos)
+    return library
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"workers": 0},
+        {"workers": -1},
+        {"workers": "two"},
+        {"batch_size": 0},
+        {"batch_size": 1.5},
+        {"settings": IndexSettings(ivf_min_rows=-1)},
+        {"settings": IndexSettings(delta_max_rows=0)},
+    ],
+    ids=str,
+)
+def test_numbers_with_which_nothing_would_be_read_are_refused(
+    library: PhotoLibrary, photos: Path, options: dict[str, Any]
+) -> None:
+    write_photo(photos / "red.png", "red")
+    with pytest.raises(UsageError, match=r"(workers|batch_size|\w+_rows) must be a whole number, 1 or more"):
+        library.index(photos, **options)
+    assert not library.exists
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda library: library.search("red", limit=None),
+        lambda library: library.search("red", limit=-1),
+        lambda library: library.search("red", offset="1"),
+        lambda library: library.photos(limit=2.5),
+        lambda library: library.duplicates(limit=-1),
+        lambda library: library.clusters("day", limit=None),
+    ],
+)
+def test_pages_have_whole_numbers(filled: PhotoLibrary, call: Callable[[PhotoLibrary], object]) -> None:
+    with pytest.raises(UsageError, match=r"(limit|offset) must be a whole number, 0 or more"):
+        call(filled)
