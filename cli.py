@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photoseek import __version__
-from photoseek.errors import PhotoseekError
+from photoseek.errors import PhotoseekError, UsageError
 from photoseek.filter_options import NAMES as FILTER_NAMES
 from photoseek.filter_options import condition_of, filter_options, filters_said
 from photoseek.look_options import NAMES as LOOK_NAMES
@@ -39,8 +39,42 @@ class _Shown(click.ClickException):
         self.exit_code = error.exit_code  # type: ignore[misc] # click declares it on the class
 
 
-class FriendlyGroup(click.Group):
+class CarefulCommand(click.Command):
+    """Takes no empty values: in a script they come from a variable that is not set, and would drop a filter unseen."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            given, _rest, parameters = self.make_parser(ctx).parse_args(list(args))
+            for parameter in parameters:
+                values = given.get(parameter.name)
+                for value in values if isinstance(values, list | tuple) else (values,):
+                    refuse_empty(parameter, value)
+        return super().parse_args(ctx, args)
+
+
+def refuse_empty(parameter: click.Parameter, value: object) -> None:
+    """Refuse an empty text; a path may be called by blanks alone, nothing else may."""
+    if not isinstance(value, str) or (value if isinstance(parameter.type, click.Path) else value.strip()):
+        return
+    kind = (parameter.metavar or parameter.type.name.upper()).strip("[].")
+    if isinstance(parameter, click.Option):
+        hint = f"leave it out, or give {kind}: {parameter.help}"
+        raise UsageError(f"{max(parameter.opts, key=len)} is empty", hint=hint)
+    name = kind if parameter.metavar else parameter.human_readable_name
+    raise UsageError(f"{name} is empty", hint="in a script: is a variable not set?")
+
+
+class FriendlyGroup(CarefulCommand, click.Group):
     """Turns photoseek's errors into a sentence, a hint and an exit code, once for all commands."""
+
+    command_class = CarefulCommand
+    group_class = type  # the same as this one
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **options)
+        except PhotoseekError as error:
+            raise _Shown(error) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

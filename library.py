@@ -19,6 +19,7 @@ from photoseek.grouping import DUPLICATE_KINDS, find_clusters, find_duplicates
 from photoseek.indexer.pipeline import IndexOptions
 from photoseek.indexer.report import IndexReport, Progress
 from photoseek.model_change import ModelChange
+from photoseek.paths import absolute, absolute_path
 from photoseek.picture_reader import PictureReader, picture_bytes
 from photoseek.search.groups import Cluster, ClusterKind, DuplicateKind, Duplicates
 from photoseek.search.query import WITHOUT_WEIGHT, Example, Part, PictureLike, Query, Words
@@ -45,7 +46,7 @@ def default_library_path() -> Path:
     """`PHOTOSEEK_LIBRARY`, or the place of the system for a user's data."""
     named = os.environ.get(LIBRARY_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return Path(os.path.expanduser(named))
     import platformdirs
 
     return Path(platformdirs.user_data_dir("photoseek", appauthor=False)) / "library"
@@ -96,10 +97,11 @@ class PhotoLibrary:
             LibraryError: what lies there is no library, or is made by a newer photoseek.
             ModelMismatchError: the library was made with another model.
             UsageError, MissingExtraError: the engine is unknown, not installed, or cannot do what is asked.
+            UsageError: the path is empty.
         """
         check_whole(1, optional=True, threads=threads)
-        folder = Path(path).expanduser() if path is not None else default_library_path()
-        library = cls(Path(os.path.abspath(folder)), model, EngineOptions(device, precision, engine, threads))
+        folder = absolute_path(os.path.expanduser(path) if path is not None else default_library_path())
+        library = cls(folder, model, EngineOptions(device, precision, engine, threads))
         try:
             library._binding.check_options()
             if library._store.exists and (space := library._active()) is not None:
@@ -367,13 +369,13 @@ class PhotoLibrary:
         """Write all vectors with their digests to a new folder (`docs/on-disk-format.md`); returns how many."""
         self._check_usable()
         space = self._existing().spaces.active()
-        return export_vectors(self._store.catalog, space, Path(target)) if space is not None else 0
+        return export_vectors(self._store.catalog, space, absolute_path(target)) if space is not None else 0
 
     def import_vectors(self, source: str | os.PathLike[str]) -> int:
         """Add the vectors of an exported folder: photos with these contents are then indexed without the model."""
         self._check_usable()
         with indexing.writing_space(self._store, self._binding) as space:
-            return import_vectors(self._store.catalog, space, Path(source))
+            return import_vectors(self._store.catalog, space, absolute_path(source))
 
     # Groups
 
@@ -437,7 +439,7 @@ class PhotoLibrary:
             UsageError: `target` exists and is not empty.
         """
         self._check_usable()
-        back_up(self._existing(), Path(os.path.abspath(target)))
+        back_up(self._existing(), absolute_path(target))
 
     def roots(self) -> tuple[RootStatus, ...]:
         """The indexed folders."""
@@ -447,8 +449,7 @@ class PhotoLibrary:
         """Say that a root's folder has another path now; nothing is read again."""
         self._check_usable()
         store = self._existing()
-        root = self._root(old)
-        path = os.path.abspath(os.fsencode(new))
+        root, path = self._root(old), absolute(new)
         if not os.path.isdir(path):
             raise UsageError(f"there is no folder {os.fsdecode(path)}")
         with indexing.writing(store):
@@ -501,7 +502,7 @@ class PhotoLibrary:
         return self._store.spaces.active()
 
     def _root(self, path: str | os.PathLike[str]) -> Root:
-        wanted = os.path.abspath(os.fsencode(path))
+        wanted = absolute(path)
         for root in self._existing().catalog.roots():
             if root.path == wanted:
                 return root
@@ -517,9 +518,4 @@ def _as_list(value: Any) -> list[Any]:
 
 def _as_paths(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[bytes] | None:
     """Absolute paths as bytes; links are left as they are."""
-    if paths is None:
-        return None
-    encoded = [os.fsencode(path) for path in _as_list(paths)]
-    if b"" in encoded:  # an unset variable of a script; it would mean the current folder
-        raise UsageError("an empty path was given")
-    return [os.path.abspath(path) for path in encoded]
+    return [absolute(path) for path in _as_list(paths)] if paths is not None else None

@@ -8,7 +8,6 @@ import os
 import re
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from photoseek.binding import ModelBinding
 from photoseek.conditions import Condition, Ids, mentions_date, replace_ids
 from photoseek.contracts import Embeddings, Picture, Preprocessing
 from photoseek.errors import PhotoUnreadableError, UsageError
+from photoseek.paths import absolute, absolute_path
 from photoseek.picture_reader import PictureReader, picture_bytes
 from photoseek.search.asked import Asked
 from photoseek.search.confidence import confidences, found_from
@@ -226,8 +226,7 @@ class Searcher:
         if isinstance(picture, Photo):
             file_ids = self.file_ids([picture.id])
         elif isinstance(picture, str | os.PathLike):
-            path = os.path.abspath(os.fsencode(picture))
-            file_ids = self._store.catalog.file_ids_unchanged(path)
+            file_ids = self._store.catalog.file_ids_unchanged(absolute(picture))
         else:
             return None
         rows = self._store.rows(view.space).of_files(file_ids)
@@ -242,7 +241,7 @@ class Searcher:
                 raise PhotoUnreadableError(f"the picture {picture.id!r} is no file; give its bytes")
             picture = picture.path
         if isinstance(picture, str | os.PathLike):
-            return self._reader.read(Path(picture), os.fspath(picture), preprocessing).picture
+            return self._reader.read(absolute_path(picture), os.fspath(picture), preprocessing).picture
         return self._reader.read(picture_bytes(picture), "the example picture", preprocessing).picture
 
 
@@ -280,7 +279,7 @@ def _identity(part: Part) -> str:
     if isinstance(picture, Photo):
         return f"photo {picture.id}"
     if isinstance(picture, str | os.PathLike):
-        return f"path {os.path.abspath(os.fsencode(picture))!r}"
+        return f"path {absolute(picture)!r}"
     return f"bytes {hashlib.sha256(picture_bytes(picture)).hexdigest()}"
 
 

@@ -61,7 +61,12 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
 
     Raises:
         CheckpointError: it is not there, truncated, or no AIMv2 checkpoint.
+        UsageError: an empty text; as a folder it would be the current one.
     """
+    if not os.fspath(source).strip():
+        raise UsageError(
+            "the name of the model is empty", hint='"photoseek models list" shows the models that there are'
+        )
     if source == BUILTIN:
         return read_checkpoint(Path(__file__).parent / BUILTIN, BUILTIN)
     folder = Path(source).expanduser()

@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 
 from photoseek.conditions import AddedSince, Compare, Condition, Contains, Ids, Near, Shape, Taken, Under, Words
 from photoseek.errors import UsageError
+from photoseek.paths import absolute
 from photoseek.search.phrases import has_word
 from photoseek.search.places import find_city
 
@@ -124,7 +125,7 @@ class Where:
 
     def under(self, *folders: str | os.PathLike[str]) -> Condition:
         """In one of these folders, or below."""
-        return _any([Under(os.path.abspath(os.fsencode(folder))) for folder in folders], "a folder")
+        return _any([Under(absolute(folder)) for folder in folders], "a folder")
 
     def near(self, latitude: float, longitude: float, km: float) -> Condition:
         """Taken at most `km` kilometres from a place, in degrees, north and east positive."""

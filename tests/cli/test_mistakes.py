@@ -225,3 +225,36 @@ def test_words_without_quotes_are_answered_with_quotes(command: Command, indexed
 )
 def test_what_a_list_cannot_do_is_refused(command: Command, indexed: Path, option: list[str]) -> None:
     assert f"{option[0]} needs words or an example" in refused(command("search", "--format", "png", *option), 2)
+
+
+OPTIONS_WITH_TEXT = [
+    *("taken", "camera", "lens", "rating", "folder", "near", "place", "format", "shape", "min-width"),
+    *("query", "like", "without", "weight", "html", "after", "limit", "device", "library"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        *((["search", "red", f"--{option}", ""], f"--{option}") for option in OPTIONS_WITH_TEXT),
+        (["--library", "", "status"], "--library"),
+        (["search", "red", "--camera", "  "], "--camera"),
+        (["search", "", "--format", "png"], "QUERY"),
+        (["index", "{photos}", "--model", ""], "--model"),
+        (["index", "{photos}", ""], "PATH"),
+        (["classify", "{photos}/red.png", "--label", "a", "--label", ""], "--label"),
+        (["classify", "", "--label", "a", "--label", "b"], "PHOTO"),
+        (["roots", "move", "{photos}", ""], "NEW"),
+        (["roots", "move", "", "{photos}"], "OLD"),
+        (["roots", "remove", ""], "PATH"),
+        (["models", "use", ""], "NAME"),
+        (["models", "prune", ""], "NAME"),
+        (["backup", ""], "TARGET"),
+        (["forget", ""], "PATH"),
+    ],
+)
+def test_an_empty_value_is_refused_by_its_name(
+    command: Command, indexed: Path, arguments: list[str], name: str
+) -> None:
+    said = refused(command(*(argument.format(photos=indexed) for argument in arguments)), 2)
+    assert f"Error: {name} is empty\n" in said

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from small_library import write_photo
 
-from photoseek import IndexSettings, PhotoLibrary
+from photoseek import IndexSettings, PhotoLibrary, where
 from photoseek.errors import UsageError
 
 
@@ -57,3 +57,32 @@ def test_numbers_with_which_nothing_would_be_read_are_refused(
 def test_pages_have_whole_numbers(filled: PhotoLibrary, call: Callable[[PhotoLibrary], object]) -> None:
     with pytest.raises(UsageError, match=r"(limit|offset) must be a whole number, 0 or more"):
         call(filled)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "\ud800"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda library, path: PhotoLibrary.open(path),
+        lambda library, path: library.index(path),
+        lambda library, path: library.forget(path),
+        lambda library, path: library.move_root(path, "."),
+        lambda library, path: library.remove_root(path),
+        lambda library, path: library.backup(path),
+        lambda library, path: library.export_vectors(path),
+        lambda library, path: library.import_vectors(path),
+        lambda library, path: library.search(like=path),
+        lambda library, path: library.classify(path, ["a", "b"]),
+        lambda library, path: where.under(path),
+    ],
+)
+def test_what_cannot_be_a_path_is_refused(
+    filled: PhotoLibrary, call: Callable[[PhotoLibrary, str], object], path: str
+) -> None:
+    with pytest.raises(UsageError, match=r"an empty path was given|is no path"):
+        call(filled, path)
+
+
+def test_a_model_without_a_name_is_refused(filled: PhotoLibrary) -> None:
+    with pytest.raises(UsageError, match="name of the model is empty"):
+        filled.use_model("")
