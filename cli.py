@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from photoseek.look_options import NAMES as LOOK_NAMES
 from photoseek.look_options import look_options, terminal_for
 from photoseek.question_options import NAMES as QUESTION_NAMES
 from photoseek.question_options import query_of, question_options
+from photoseek.show import one_line
 
 if TYPE_CHECKING:
     from photoseek import IndexReport, LibraryStatus, Photo, PhotoLibrary, Results
@@ -35,8 +37,26 @@ class _Shown(click.ClickException):
     """One of photoseek's errors, as click shows errors."""
 
     def __init__(self, error: PhotoseekError) -> None:
-        super().__init__(f"{error}\n  {error.hint}" if error.hint else str(error))
+        super().__init__("\n  ".join(one_line(text) for text in (error, error.hint) if text))
         self.exit_code = error.exit_code  # type: ignore[misc] # click declares it on the class
+
+
+@contextmanager
+def errors_for_people() -> Iterator[None]:
+    """Errors as click shows them, with nothing in them that a terminal would obey."""
+    try:
+        yield
+    except PhotoseekError as error:
+        raise _Shown(error) from error
+    except click.ClickException as error:
+        lines = error.message.split("\n")  # help, too, is such a message
+        error.message = "\n".join(map(one_line, lines))  # type: ignore[misc] # click declares it final
+        raise
+
+
+def say(sentence: str, *, err: bool = False) -> None:
+    """Tell a person something that has names in it."""
+    click.echo(one_line(sentence), err=err)
 
 
 class CarefulCommand(click.Command):
@@ -71,16 +91,13 @@ class FriendlyGroup(CarefulCommand, click.Group):
     group_class = type  # the same as this one
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        try:
+        with errors_for_people():
             return super().make_context(*arguments, **options)
-        except PhotoseekError as error:
-            raise _Shown(error) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
-        except PhotoseekError as error:
-            raise _Shown(error) from error
+            with errors_for_people():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("\nStopped; everything done so far is kept. Run the same command again to go on.", err=True)
             ctx.exit(130)
@@ -218,7 +235,7 @@ def index(
 def tell_model(library: PhotoLibrary) -> None:
     """After a first run: which model serves, and how to get a better one."""
     status = library.status()
-    click.echo(f"Model: {status.model}.", err=True)
+    say(f"Model: {status.model}.", err=True)
     if status.model == "builtin":
         click.echo('  It is small. "photoseek models list" shows larger ones that find more.', err=True)
 
@@ -319,11 +336,11 @@ def search(
         if looks["html"] is not None:
             nothing = nothing_line(query) if answer is not None and answer.verdict == "nothing" else ""
             save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing])
-            click.echo(f"Wrote {looks['html']} with {counted(len(found), 'photo')}.", err=True)
+            say(f"Wrote {looks['html']} with {counted(len(found), 'photo')}.", err=True)
     if not found:
         least = [f"at least {min_confidence:.0%} likely"] if min_confidence else []
         said = " · ".join([*filter(None, [filters_said(filters)]), *least])
-        click.echo(f"No photos found that fit: {said}." if said else "No photos found.", err=True)
+        say(f"No photos found that fit: {said}." if said else "No photos found.", err=True)
     elif answer is not None and answer.verdict == "nothing" and not as_json and not sys.stdout.isatty():
         click.echo(nothing_line(query), err=True)
     if answer is not None and answer.undated:
@@ -441,11 +458,11 @@ def verify(repair: bool) -> None:
     with open_library() as library:
         report = library.verify(repair=repair)
     for text in report.repaired:
-        click.echo(f"Repaired: {text}")
+        say(f"Repaired: {text}")
     for path in report.litter:
-        click.echo(f"Left over from an interrupted run, removed by the next one: {path}")
+        say(f"Left over from an interrupted run, removed by the next one: {path}")
     for text in report.problems:
-        click.echo(f"Damaged: {text}")
+        say(f"Damaged: {text}")
     if report.problems:
         click.echo('Run "photoseek verify --repair", then "photoseek index".', err=True)
         sys.exit(5)
@@ -459,7 +476,7 @@ def backup(target: str) -> None:
     """Copy the library to the new folder TARGET, at any time."""
     with open_library() as library:
         library.backup(target)
-    click.echo(f"Backed up to {target}")
+    say(f"Backed up to {target}")
 
 
 @cli.group()
@@ -487,7 +504,7 @@ def roots_move(old: str, new: str) -> None:
     """Say that the folder OLD is found at NEW now."""
     with open_library() as library:
         library.move_root(old, new)
-    click.echo(f"{old} is now {new}")
+    say(f"{old} is now {new}")
 
 
 @roots.command("remove")
@@ -551,7 +568,7 @@ def models_download(name: str, yes: bool) -> None:
         click.confirm("Do you accept this licence?", abort=True)
     with DownloadView() as view:
         checkpoint = download_model(offer, accept_licence=True, on_progress=view.tell)
-    click.echo(f"Downloaded to {checkpoint.folder}. Use it with: photoseek models use {name}")
+    say(f"Downloaded to {checkpoint.folder}. Use it with: photoseek models use {name}")
 
 
 @models.command("use")

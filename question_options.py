@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photoseek.errors import UsageError
+from photoseek.show import one_line
 
 if TYPE_CHECKING:
     from photoseek.search.query import Query
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def _one_query(_context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> str | None:
     if len(words) > 1:
-        whole = " ".join(words)
+        whole = one_line(" ".join(words))
         raise click.UsageError(f'put the words in quotes, as one: "{whole}"')
     return words[0] if words else None
 

@@ -149,3 +149,38 @@ def test_an_ignore_file_that_cannot_be_read_is_no_traceback(
     command("index", photos, "--model", tiny_checkpoint)
     (photos / ".photoseekignore").mkdir()
     assert "Offline" in command("index", photos / "part").out
+
+
+def test_a_terminal_obeys_no_name(
+    command: Command, photos: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wild = "a\x1b]0;owned\a\n\u202eb"
+    monkeypatch.chdir(tmp_path)
+    write_photos(photos, 2)
+    write_photo(photos / "alone" / f"{wild}.png", "red")
+    Path(f"{wild}.txt").write_text("text")
+    Path(wild).mkdir()
+    command("index", photos, "--model", tiny_checkpoint)
+    (photos / "alone" / f"{wild}.png").unlink()
+    for arguments in (
+        ["index", f"{wild}.txt"],
+        ["index", f"{wild}/nothing"],
+        ["forget", wild],
+        ["search", "--like", wild],
+        ["search", wild, "two"],
+        ["search", "red", f"--{wild}"],
+        ["search", "red", "--order", wild],
+        ["search", "red", "--folder", photos / "alone", "--open"],
+        ["search", "--folder", wild],
+        ["search", wild, "--html", f"{wild}.html"],
+        ["classify", photos / "00.png", "--label", wild, "--label", "b"],
+        ["roots", "remove", wild],
+        ["backup", f"{wild}/copy"],
+        ["roots", "move", photos, wild],
+        ["models", "use", wild],
+        [wild],
+    ):
+        answer = command(*arguments)
+        assert not {"\x1b", "\a", "\u202e"}.intersection(answer.out + answer.err), arguments
+        assert r"\x1b]0;owned" in answer.out + answer.err, arguments
+    assert r"\x1b]0;owned" in command("status", library=wild).err
