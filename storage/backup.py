@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from photoseek.errors import UsageError
@@ -19,7 +20,7 @@ def back_up(store: Store, target: Path) -> None:
         UsageError: `target` exists.
         StorageFullError: the target's disk is full.
     """
-    if target.exists():
+    if os.path.lexists(target):
         raise UsageError(f"{target} exists; name a folder that does not, and it will be made")
     with new_folder(target) as folder:
         catalog = store.catalog.backup(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,11 +77,19 @@ class Catalog:
 
         Raises:
             LibraryNotFoundError: there is none.
-            LibraryUnreadableError: the file is no catalog, or damaged.
+            LibraryUnreadableError: the file is no catalog, damaged, or may not be looked at.
             UnsupportedSchemaError: a newer photoseek wrote it.
         """
         path = folder / CATALOG_NAME
-        if not path.is_file():
+        try:
+            there = stat.S_ISREG(os.stat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        except OSError as error:
+            raise LibraryUnreadableError(
+                f"the library {folder} cannot be opened: {error.strerror}", hint="name another library with --library"
+            ) from error
+        if not there:
             raise LibraryNotFoundError(folder)
         database = Database(path)
         with database.reading() as connection:

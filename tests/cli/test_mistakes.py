@@ -258,3 +258,27 @@ def test_an_empty_value_is_refused_by_its_name(
 ) -> None:
     said = refused(command(*(argument.format(photos=indexed) for argument in arguments)), 2)
     assert f"Error: {name} is empty\n" in said
+
+
+def test_paths_that_are_too_long_are_no_tracebacks(command: Command, indexed: Path) -> None:
+    long = indexed / ("x" * 300)
+    for arguments in (["status"], ["search", "red"], ["index", indexed]):
+        assert "File name too long" in refused(command(*arguments, library=long), 3)
+    refused(command("index", "--model", long), 1)
+    refused(command("models", "use", long), 1)
+    refused(command("backup", long), 1)
+    refused(command("index", long), 2)
+    refused(command("roots", "move", indexed, long), 2)
+    answer = command("search", "red", "--html", f"{long}.html")
+    assert (answer.code, answer.out) == (1, "")
+    assert "could not be written: File name too long" in answer.err
+
+
+def test_a_user_who_does_not_exist_has_no_folder(command: Command, indexed: Path) -> None:
+    assert "there is no photo library" in refused(command("status", library="~nobody-of-that-name/x"), 3)
+    assert "there is no model" in refused(command("models", "use", "~nobody-of-that-name/x"), 1)
+
+
+def test_a_backup_is_not_written_over_a_link(command: Command, indexed: Path) -> None:
+    (indexed / "link").symlink_to(indexed / "nowhere")
+    assert "exists" in refused(command("backup", indexed / "link"), 2)
