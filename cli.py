@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,13 +54,42 @@ def errors_for_people() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def results() -> Iterator[None]:
+    """Around all that is written to standard output. A reader that went away (`| head`) is left to click: it is quiet.
+
+    Raises:
+        PhotoseekError: it cannot be written.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Python would try the rest again when it ends, and complain.
+        with open(os.devnull, "wb") as sink:
+            os.dup2(sink.fileno(), sys.stdout.fileno())
+        raise PhotoseekError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def put(text: str, *, newline: bool = True, color: bool | None = None) -> None:
+    """Write results, with the names in them escaped already."""
+    with results():
+        click.echo(text, nl=newline, color=color)
+
+
 def say(sentence: str, *, err: bool = False) -> None:
     """Tell a person something that has names in it."""
-    click.echo(one_line(sentence), err=err)
+    with nullcontext() if err else results():
+        click.echo(one_line(sentence), err=err)
 
 
 class CarefulCommand(click.Command):
     """Takes no empty values: in a script they come from a variable that is not set, and would drop a filter unseen."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with errors_for_people(), results():  # it may write help
+            return super().make_context(*arguments, **options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
@@ -89,10 +118,6 @@ class FriendlyGroup(CarefulCommand, click.Group):
 
     command_class = CarefulCommand
     group_class = type  # the same as this one
-
-    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        with errors_for_people():
-            return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -224,9 +249,9 @@ def index(
                 on_progress=view,
             )
         if as_json:
-            click.echo(report_json(report))
+            put(report_json(report))
         else:
-            click.echo("\n".join(report_lines(report, dry_run=dry_run)))
+            put("\n".join(report_lines(report, dry_run=dry_run)))
             if not known and not dry_run:
                 tell_model(library)
     ended_badly(report, strict=strict)
@@ -327,7 +352,7 @@ def search(
                 exact=exact,
             )
         if as_json:
-            click.echo(answer_json(answer) if answer is not None else listing_json(found))
+            put(answer_json(answer) if answer is not None else listing_json(found))
         elif only_paths or null:
             print_paths(found, end=b"\0" if null else b"\n")
         elif found and (looks["html"] is None or looks["preview"] or looks["preview_as"]):
@@ -360,10 +385,11 @@ def refuse_for_lists(**options: Any) -> None:
 
 def print_paths(photos: Sequence[Photo], *, end: bytes) -> None:
     """The paths as the file system has them, whatever their encoding."""
-    for photo in photos:
-        if photo.path is not None:
-            sys.stdout.buffer.write(os.fsencode(photo.path) + end)
-    sys.stdout.buffer.flush()
+    with results():
+        for photo in photos:
+            if photo.path is not None:
+                sys.stdout.buffer.write(os.fsencode(photo.path) + end)
+        sys.stdout.buffer.flush()
 
 
 def show_photos(library: PhotoLibrary, part: Shown, looks: dict[str, Any]) -> None:
@@ -371,14 +397,14 @@ def show_photos(library: PhotoLibrary, part: Shown, looks: dict[str, Any]) -> No
     from photoseek.show_matches import match_table, preview_rows
 
     if part.above is not None:
-        click.echo(part.above)
+        put(part.above)
     if part.photos and (terminal := terminal_for(looks)) is not None:
         for row in preview_rows(part.photos, terminal, lambda side: library.iter_thumbnails(part.photos, side=side)):
-            click.echo(row, nl=False, color=True)
+            put(row, newline=False, color=True)
     elif part.photos:
-        click.echo(match_table(part.photos))
+        put(match_table(part.photos))
     if part.below is not None:
-        click.echo(part.below)
+        put(part.below)
 
 
 def open_photo(photo: Photo) -> None:
@@ -405,7 +431,7 @@ def classify(photo: str, labels: tuple[str, ...], template: str, as_json: bool, 
 
     with open_library(**engine) as library:
         shares = library.classify(photo, list(labels), template=template)
-    click.echo(shares_json(shares) if as_json else "\n".join(shares_lines(shares)))
+    put(shares_json(shares) if as_json else "\n".join(shares_lines(shares)))
 
 
 @cli.command()
@@ -431,10 +457,10 @@ def duplicates(kinds: tuple[DuplicateKind, ...], limit: int | None, as_json: boo
     with open_library() as library, IndexView() as view:
         found = library.duplicates(kinds or ("bytes", "pictures", "near"), limit=limit, on_progress=view)
     if as_json:
-        click.echo(duplicates_json(found))
+        put(duplicates_json(found))
         return
     if found.groups:
-        click.echo("\n".join(duplicates_lines(found)))
+        put("\n".join(duplicates_lines(found)))
     click.echo(duplicates_sum(found), err=True)
 
 
@@ -447,7 +473,7 @@ def status(as_json: bool) -> None:
 
     with open_library() as library:
         found: LibraryStatus = library.status()
-    click.echo(status_json(found) if as_json else "\n".join(status_lines(found)))
+    put(status_json(found) if as_json else "\n".join(status_lines(found)))
 
 
 @cli.command()
@@ -466,7 +492,7 @@ def verify(repair: bool) -> None:
     if report.problems:
         click.echo('Run "photoseek verify --repair", then "photoseek index".', err=True)
         sys.exit(5)
-    click.echo(f"The library is whole: {report.vectors:,} vectors checked.")
+    put(f"The library is whole: {report.vectors:,} vectors checked.")
 
 
 @cli.command()
@@ -493,7 +519,7 @@ def roots_list(as_json: bool) -> None:
 
     with open_library() as library:
         found = library.roots()
-    click.echo(roots_json(found) if as_json else "\n".join(roots_lines(found)))
+    put(roots_json(found) if as_json else "\n".join(roots_lines(found)))
 
 
 @roots.command("move")
@@ -516,7 +542,7 @@ def roots_remove(path: str) -> None:
 
     with open_library() as library:
         removed = library.remove_root(path)
-    click.echo(f"Forgot {counted(removed, 'photo')}; the files themselves are untouched.")
+    put(f"Forgot {counted(removed, 'photo')}; the files themselves are untouched.")
 
 
 @cli.command()
@@ -534,7 +560,7 @@ def forget(paths: tuple[str, ...], missing: bool) -> None:
         raise click.UsageError("name a PATH, or --missing")
     with open_library() as library:
         removed = library.forget(list(paths), missing=missing)
-    click.echo(f"Forgot {counted(removed, 'photo')}; the files themselves are untouched.")
+    put(f"Forgot {counted(removed, 'photo')}; the files themselves are untouched.")
 
 
 @cli.group()
@@ -550,7 +576,7 @@ def models_list() -> None:
 
     with open_library() as library:
         spaces = library.spaces() if library.exists else ()
-    click.echo("\n".join(model_lines(spaces)))
+    put("\n".join(model_lines(spaces)))
 
 
 @models.command("download")
@@ -563,7 +589,7 @@ def models_download(name: str, yes: bool) -> None:
     from photoseek.show import DownloadView, offer_lines
 
     offer = offer_download(name)
-    click.echo("\n".join(offer_lines(offer)))
+    put("\n".join(offer_lines(offer)))
     if not yes:
         click.confirm("Do you accept this licence?", abort=True)
     with DownloadView() as view:
@@ -586,7 +612,7 @@ def models_use(name: str, leave_waiting: bool, workers: int | None, **engine: st
 
     with open_library(**engine) as library, IndexView() as view:
         change = library.use_model(name, leave_waiting=leave_waiting, workers=workers, on_progress=view)
-    click.echo("\n".join(change_lines(name, change)))
+    put("\n".join(change_lines(name, change)))
     if not change.switched:
         click.echo("\n".join(waiting_lines(change)), err=True)
         sys.exit(1)
@@ -606,11 +632,11 @@ def models_prune(name: str | None, yes: bool) -> None:
     with open_library() as library:
         found = library.prune_models(name, dry_run=True)
         if found:
-            click.echo("\n".join(["Vectors that go; searches need none of them:", *space_lines(found)]))
+            put("\n".join(["Vectors that go; searches need none of them:", *space_lines(found)]))
             if not yes:
                 click.confirm("Remove them?", abort=True)
         library.prune_models(name)  # also when nothing is left to go: one that was killed leaves free pages
-    click.echo("Removed." if found else "There is nothing to remove.")
+    put("Removed." if found else "There is nothing to remove.")
 
 
 @cli.command()
@@ -623,11 +649,14 @@ def doctor(as_json: bool) -> None:
 
     path = click.get_current_context().find_root().meta.get("library")
     findings = examine(Path(path) if path else None)
-    click.echo(doctor_json(findings) if as_json else "\n".join(doctor_lines(findings)))
+    put(doctor_json(findings) if as_json else "\n".join(doctor_lines(findings)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `photoseek`."""
+    if sys.stdout is None:  # a closed descriptor, as in `>&-`
+        click.echo("Error: standard output is closed", err=True)
+        sys.exit(1)
     cli.main(args=list(arguments) if arguments is not None else None, prog_name="photoseek")
 
 

@@ -335,5 +335,5 @@ def doctor_lines(findings: Sequence[Finding]) -> list[str]:
     for finding in findings:
         lines.append(f"{finding.name:<16}{one_line(finding.value)}")
         if finding.advice:
-            lines.append(f"{'':<16}-> {finding.advice}")
+            lines.append(f"{'':<16}-> {one_line(finding.advice)}")
     return lines

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -184,3 +186,29 @@ def test_a_terminal_obeys_no_name(
         assert not {"\x1b", "\a", "\u202e"}.intersection(answer.out + answer.err), arguments
         assert r"\x1b]0;owned" in answer.out + answer.err, arguments
     assert r"\x1b]0;owned" in command("status", library=wild).err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    command: Command, environment: dict[str, str], photos: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    write_photos(photos, 3)
+    command("index", photos, "--model", tiny_checkpoint)
+    run = [sys.executable, "-m", "photoseek", "--library", str(tmp_path / "library")]
+    listing = ["search", "--format", "png"]
+    for arguments in (
+        ["status"],
+        [*listing, "--json"],
+        [*listing, "--paths"],
+        [*listing, "--preview-as", "blocks"],
+        ["-h"],
+    ):
+        with open("/dev/full", "w") as full:
+            ended = subprocess.run([*run, *arguments], stdout=full, stderr=subprocess.PIPE, env=environment, text=True)
+        assert (ended.returncode, ended.stderr) == (
+            1,
+            "Error: standard output cannot be written: No space left on device\n",
+        ), arguments
+    closed = ["sh", "-c", '"$@" >&-', "sh", *run, "status"]
+    ended = subprocess.run(closed, stderr=subprocess.PIPE, env=environment, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "Error: standard output is closed\n")
