@@ -108,6 +108,8 @@ def _rating(value: str) -> Condition:
     if match is None:
         raise UsageError(f"--rating {value} is no number of stars", hint="as in --rating 4, 4+ or 2..3")
     low, range_, high = int(match[1]), match[2], match[3]
+    if high is not None and int(high) < low:
+        raise UsageError(f"--rating {value} is no range: {low} is more than {high}", hint="as in --rating 2..3")
     if not range_:
         return where.rating == low
     return where.rating >= low if range_ == "+" else (where.rating >= low) & (where.rating <= int(high))

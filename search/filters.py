@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from typing import Literal, TypeAlias
 
 from photoseek.conditions import AddedSince, Compare, Condition, Contains, Ids, Near, Shape, Taken, Under, Words
+from photoseek.contracts import FORMATS
 from photoseek.errors import UsageError
 from photoseek.paths import absolute
 from photoseek.search.phrases import has_word
@@ -31,7 +32,10 @@ class _TakenField:
 
     def between(self, first: Moment | None, last: Moment | None) -> Condition:
         """From the beginning of `first` to the end of `last`: years, months, days or moments; None is open."""
-        return Taken(_iso(first), _iso(last))
+        taken = Taken(_iso(first), _iso(last))
+        if taken.first is not None and taken.last is not None and taken.first[: len(taken.last)] > taken.last:
+            raise UsageError(f"{taken.first} is later than {taken.last}", hint="the earlier date stands first")
+        return taken
 
     def on(self, when: Moment) -> Condition:
         """In this year or month, or on this day."""
@@ -182,8 +186,11 @@ def _any(conditions: Sequence[Condition], what: str) -> Condition:
 
 
 def _format(name: str) -> str:
-    lower = name.lower().lstrip(".")
-    return {"jpg": "jpeg", "tif": "tiff", "heif": "heic"}.get(lower, lower)
+    lower = name.strip().lower().lstrip(".")
+    known = {"jpg": "jpeg", "tif": "tiff", "heif": "heic"}.get(lower, lower)
+    if known not in FORMATS:
+        raise UsageError(f"{name!r} is no format of photos", hint=f"formats are {', '.join(FORMATS)}, each by itself")
+    return known
 
 
 def _iso(moment: Moment | None) -> str | None:
