@@ -164,8 +164,12 @@ def add_picture(store: Store, binding: ModelBinding, reader: PictureReader, data
     """`PhotoLibrary.add`: a picture that is no file.
 
     Raises:
+        UsageError: the id is no text.
         PhotoUnreadableError: the bytes are no picture that can be read.
     """
+    name = app_name(id)
+    if name is None:
+        raise UsageError(f"{id!r} cannot be the id of a picture: it is no text")
     with writing_space(store, binding) as space:
         photo = reader.read(data, f"the picture {id!r}", binding.preprocessing(space))
         files = store.files(space)
@@ -173,11 +177,18 @@ def add_picture(store: Store, binding: ModelBinding, reader: PictureReader, data
         if not files.embedded_pictures([photo.picture_digest]):
             vector = binding.vision(space).encode([photo.picture])[0]
         root = store.catalog.add_root(APP_ROOT, "app")
-        name = os.fsencode(id)
         row = files.known_files(root.id, b"").get(name)
         item = WorkItem(root.id, b"", name, len(data), 0, KnownFile._make(row).id if row else None)
         files.record([Outcome(item, photo, vector)])
         store.generations.merge_if_due(space, IndexSettings.load(store.catalog), finishing=True)
+
+
+def app_name(id: str) -> bytes | None:
+    """The name by which a picture of an app is stored; None for what is no text, which no picture has as its id."""
+    try:
+        return os.fsencode(id)
+    except UnicodeEncodeError:
+        return None
 
 
 def index_run(

@@ -179,7 +179,7 @@ class Searcher:
     def file_ids(self, ids: Sequence[str]) -> list[int]:
         """Row numbers of photos by their ids; unknown ids are left out."""
         numbers = [int(id[len(FILE_ID_PREFIX) :]) for id in ids if _FILE_ID.fullmatch(id)]
-        names = [os.fsencode(id) for id in ids if not _FILE_ID.fullmatch(id)]
+        names = [name for id in ids if not _FILE_ID.fullmatch(id) and (name := indexing.app_name(id)) is not None]
         return numbers + (self._store.catalog.app_file_ids(indexing.APP_ROOT, names) if names else [])
 
     def _in_storage(self, where: Condition | None) -> Condition | None:

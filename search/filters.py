@@ -62,6 +62,8 @@ class _TextField:
         """Holds these words anywhere, in any case."""
         if not text.strip():
             raise UsageError(f"where.{self._field} needs some text to look for")
+        if "\0" in text or not _is_text(text):  # SQLite would look for what stands before the zero
+            raise UsageError(f"{text!r} is no text to look for")
         return Contains(self._field, text.strip())
 
 
@@ -94,6 +96,8 @@ class _NumberField:
     def _number(self, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise UsageError(f"where.{self._field} compares with a whole number, not with {value!r}")
+        if not -(2**63) <= value < 2**63:
+            raise UsageError(f"{value} is out of reach: numbers have 64 bits")
         return value
 
 
@@ -183,6 +187,15 @@ def _any(conditions: Sequence[Condition], what: str) -> Condition:
     for condition in conditions[1:]:
         combined = combined | condition
     return combined
+
+
+def _is_text(text: str) -> bool:
+    """Can it be written as UTF-8? Bytes of a command line that are none come as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _format(name: str) -> str:

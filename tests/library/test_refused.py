@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from small_library import write_photo
 
 from photoseek import IndexSettings, PhotoLibrary, where
-from photoseek.errors import UsageError
+from photoseek.errors import PhotoseekError, UsageError
+
+
+def png() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 40)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 @pytest.fixture
@@ -86,3 +95,43 @@ def test_what_cannot_be_a_path_is_refused(
 def test_a_model_without_a_name_is_refused(filled: PhotoLibrary) -> None:
     with pytest.raises(UsageError, match="name of the model is empty"):
         filled.use_model("")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda: where.rating >= 2**63,
+        lambda: where.width == -(2**70),
+        lambda: where.size < 10**30,
+        lambda: where.camera.contains("\ud800"),
+        lambda: where.title.contains("a\0"),
+    ],
+)
+def test_what_the_catalog_cannot_look_for_is_refused(condition: Callable[[], object]) -> None:
+    with pytest.raises(UsageError, match=r"is out of reach|is no text to look for"):
+        condition()
+
+
+def test_an_id_that_is_no_text_is_nobodys(filled: PhotoLibrary) -> None:
+    assert filled.get("\ud800") is None
+    assert filled.remove(["\ud800", "\udcff"]) == 0
+    assert list(filled.search("red", ids=["\ud800"])) == []
+    assert filled.photos(where=where.ids(["\ud800", "a\0b"])) == []
+    with pytest.raises(KeyError):
+        filled.vectors(["\ud800"])
+    with pytest.raises(UsageError, match="it is no text"):
+        filled.add(b"", id="\ud800")
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\ud800b", "a\0b"])
+def test_words_may_be_any_text(filled: PhotoLibrary, text: str) -> None:
+    filled.search(f'red "{text}"')
+    filled.search("red", without=text)
+    filled.classify(png(), [text, "b"])
+    for build in (where.words, where.taken.on, where.format):
+        with suppress(UsageError):
+            filled.photos(where=build(text))
+    with suppress(UsageError):
+        filled.prune_models(text)
+    with suppress(PhotoseekError):
+        filled.use_model(text)
