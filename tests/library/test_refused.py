@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from contextlib import suppress
+from functools import reduce
+from operator import and_, or_
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from PIL import Image
 from small_library import write_photo
 
 from photoseek import IndexSettings, PhotoLibrary, where
+from photoseek.conditions import Condition
 from photoseek.errors import PhotoseekError, UsageError
 
 
@@ -135,3 +138,31 @@ def test_words_may_be_any_text(filled: PhotoLibrary, text: str) -> None:
         filled.prune_models(text)
     with suppress(PhotoseekError):
         filled.use_model(text)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda: reduce(or_, [where.width == number for number in range(500)]),
+        lambda: reduce(and_, [~(where.width == number) for number in range(100, 600)]),
+        lambda: reduce(or_, [where.words(f"red{number}") for number in range(499)]) | where.format("png"),
+        lambda: reduce(or_, [where.under(f"/{number}") for number in range(499)]) | where.format("png"),
+        lambda: ~(reduce(lambda inner, _: ~(inner & where.landscape()), range(9), where.landscape())),
+    ],
+)
+def test_hundreds_of_conditions_are_answered(
+    filled: PhotoLibrary, condition: Callable[[], Condition], exact: bool
+) -> None:
+    filled.photos(where=condition())
+    filled.search("red", where=condition(), exact=exact, include_missing=exact)
+
+
+def test_thousands_of_conditions_are_refused() -> None:
+    for combine in (or_, and_):
+        with pytest.raises(UsageError, match="at most 500 conditions"):
+            reduce(combine, [where.width == number for number in range(5000)])
+    with pytest.raises(UsageError, match="at most 500 conditions"):
+        where.under(*map(str, range(1000)))
+    with pytest.raises(UsageError, match="nested 20 deep"):
+        reduce(lambda inner, _: ~(inner & where.landscape()), range(1000), where.landscape())
