@@ -18,7 +18,7 @@ from photoseek.filter_options import condition_of, filter_options, filters_said
 from photoseek.look_options import NAMES as LOOK_NAMES
 from photoseek.look_options import look_options, terminal_for
 from photoseek.question_options import NAMES as QUESTION_NAMES
-from photoseek.question_options import query_of, question_options
+from photoseek.question_options import FiniteRange, query_of, question_options
 from photoseek.show import one_line
 
 if TYPE_CHECKING:
@@ -282,9 +282,7 @@ def ended_badly(report: IndexReport, *, strict: bool) -> None:
 @click.option(
     "--order", default="relevance", type=click.Choice(["relevance", "newest"]), help="newest: of those likely enough."
 )
-@click.option(
-    "--min-confidence", type=click.FloatRange(0, 1), metavar="P", help="Only photos at least this likely, 0 to 1."
-)
+@click.option("--min-confidence", type=FiniteRange(0, 1), metavar="P", help="Only photos at least this likely, 0 to 1.")
 @click.option("--all", "show_all", is_flag=True, help="On a terminal: also those that are not likely.")
 @click.option("--collapse", is_flag=True, help="One photo of each moment: of bursts, copies and edits the best.")
 @click.option("--missing", is_flag=True, help="Also photos whose files are gone.")

@@ -25,6 +25,16 @@ def _one_query(_context: click.Context, _parameter: click.Parameter, words: tupl
     return words[0] if words else None
 
 
+class FiniteRange(click.FloatRange):
+    """A range of numbers, to which "nan" and "inf" do not belong."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
+
 _OPTIONS = (
     click.argument("query", nargs=-1, metavar="[QUERY]", callback=_one_query),
     click.option("--query", "queries", multiple=True, metavar="WORDS", help="More words, with a weight of their own."),
@@ -34,7 +44,7 @@ _OPTIONS = (
         "--weight",
         "weights",
         multiple=True,
-        type=click.FloatRange(0, min_open=True),
+        type=FiniteRange(0, min_open=True),
         metavar="W",
         help="How much each counts: QUERY, each --query, --like and --without, in this order.",
     ),

@@ -134,7 +134,7 @@ class _Ranking:
             raise UsageError(
                 "nothing can be said about how likely photos show this: the query has no words, or its model was"
                 " never calibrated",
-                hint="leave out the least confidence and the order",
+                hint="leave out `min_confidence` and `order` (--min-confidence, --order)",
             )
 
     def page(self, undated: int) -> Results:

@@ -282,3 +282,38 @@ def test_a_user_who_does_not_exist_has_no_folder(command: Command, indexed: Path
 def test_a_backup_is_not_written_over_a_link(command: Command, indexed: Path) -> None:
     (indexed / "link").symlink_to(indexed / "nowhere")
     assert "exists" in refused(command("backup", indexed / "link"), 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--taken", "2024-13"], ["--taken 2024-13: ", "as in 2024, 2024-06"]),
+        (["--taken", "2024..2023"], ["--taken 2024..2023: 2024 is later than 2023"]),
+        (["--rating", "4..2"], ["--rating 4..2: ", "as in --rating 2..3"]),
+        (["--near", "91,0,1km"], ["--near 91,0,1km: ", "as in 45.44"]),
+        (["--near", "0,0,0"], ["--near 0,0,0: "]),
+        (["--camera", os.fsdecode(b"\xff")], [r"--camera \udcff: "]),
+        (["--format", "heic,png"], ["--format heic,png: ", "jpeg, png"]),
+        (["--format", os.fsdecode(b"\xff")], [r"--format \udcff: "]),
+        (["--min-width", "9" * 20], [f"--min-width {'9' * 20}: "]),
+        (["--folder", os.fsdecode(b"a"), "--place", "Nocitylikethis"], ["--place Nocitylikethis: "]),
+        (["red", "--weight", "nan"], ["--weight", "nan is no finite number"]),
+        (["red", "--min-confidence", "nan"], ["--min-confidence", "nan is no finite number"]),
+        (["red", "--after", "zz"], ["no place to go on from", "--after"]),
+        (["--like", "{photos}/red.png", "--min-confidence", ".5"], ["--min-confidence"]),
+        (["red", "--device", "foo"], ["unknown device 'foo'"]),
+        (["red", "--device", "cuda:-1"], ["unknown device 'cuda:-1'"]),
+    ],
+    ids=lambda value: ascii(value),
+)
+def test_a_wrong_value_is_refused_by_its_option(
+    command: Command, indexed: Path, arguments: list[str], said: list[str]
+) -> None:
+    answer = refused(command("search", *(argument.format(photos=indexed) for argument in arguments)), 2)
+    assert [part for part in said if part not in answer] == [], answer
+
+
+def test_an_example_that_cannot_be_read_says_so_once(command: Command, indexed: Path) -> None:
+    (indexed / "loop.jpg").symlink_to(indexed / "loop.jpg")
+    for example in (indexed / "loop.jpg", indexed / ("x" * 300)):
+        assert refused(command("search", "--like", example), 1).count("cannot be read") == 1
