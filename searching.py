@@ -27,7 +27,7 @@ from photoseek.search.results import Photo, Results
 from photoseek.search.similar import rule_for
 from photoseek.storage.store import Store, View
 
-_FILE_ID = re.compile(re.escape(FILE_ID_PREFIX) + r"\d{1,18}")
+_FILE_ID = re.compile(re.escape(FILE_ID_PREFIX) + r"[1-9][0-9]{0,17}")
 
 
 class Searcher:

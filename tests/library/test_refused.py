@@ -166,3 +166,11 @@ def test_thousands_of_conditions_are_refused() -> None:
         where.under(*map(str, range(1000)))
     with pytest.raises(UsageError, match="nested 20 deep"):
         reduce(lambda inner, _: ~(inner & where.landscape()), range(1000), where.landscape())
+
+
+def test_the_id_of_a_file_is_one_exact_text(filled: PhotoLibrary) -> None:
+    (first, _second) = filled.photos()
+    for id in (first.id.replace("file-", "file-0"), first.id.translate({0x31: 0x661, 0x32: 0x662}), f"{first.id} "):
+        assert id != first.id
+        assert filled.get(id) is None
+    assert filled.get(first.id) is not None
