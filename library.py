@@ -436,7 +436,7 @@ class PhotoLibrary:
         """Copy the library to the new folder `target`, at any time, also while it is being written.
 
         Raises:
-            UsageError: `target` exists and is not empty.
+            UsageError: `target` exists, or lies in the library.
         """
         self._check_usable()
         back_up(self._existing(), absolute_path(target))

@@ -317,3 +317,10 @@ def test_an_example_that_cannot_be_read_says_so_once(command: Command, indexed: 
     (indexed / "loop.jpg").symlink_to(indexed / "loop.jpg")
     for example in (indexed / "loop.jpg", indexed / ("x" * 300)):
         assert refused(command("search", "--like", example), 1).count("cannot be read") == 1
+
+
+def test_a_backup_in_the_library_itself_is_refused(command: Command, indexed: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "library")
+    for target in (tmp_path / "library" / "copy", tmp_path / "link" / "deep" / "copy"):
+        assert "lies in the library itself" in refused(command("backup", target), 2)
+    assert command("backup", tmp_path / "library-copy").code == 0
