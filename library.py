@@ -446,12 +446,22 @@ class PhotoLibrary:
         return self.status().roots
 
     def move_root(self, old: str | os.PathLike[str], new: str | os.PathLike[str]) -> None:
-        """Say that a root's folder has another path now; nothing is read again."""
+        """Say that a root's folder has another path now; nothing is read again.
+
+        Raises:
+            UsageError: there is no such root or folder, or none of the root's photos stand in the folder.
+        """
         self._check_usable()
         store = self._existing()
         root, path = self._root(old), absolute(new)
         if not os.path.isdir(path):
             raise UsageError(f"there is no folder {os.fsdecode(path)}")
+        stand = (os.path.exists(os.path.join(path, place)) for place in store.catalog.iter_places(root.id))
+        if not (next(stand, True) or any(stand)):
+            raise UsageError(
+                f"none of the photos of {os.fsdecode(root.path)} stand in {os.fsdecode(path)}",
+                hint='name the folder in which they stand as before; "photoseek index" finds those moved elsewhere',
+            )
         with indexing.writing(store):
             store.catalog.move_root(root.id, path)
 

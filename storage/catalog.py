@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -256,6 +256,14 @@ class Catalog:
     def file_ids(self, root_id: int) -> list[int]:
         with self.database.reading() as connection:
             return list(connection.scalars(sa.select(schema.files.c.id).where(schema.files.c.root_id == root_id)))
+
+    def iter_places(self, root_id: int) -> Iterator[bytes]:
+        """Where the root's indexed files stood, relative to it."""
+        files = schema.files.c
+        statement = sa.select(files.folder, files.name).where(files.root_id == root_id, files.state == "indexed")
+        with self.database.reading() as connection:
+            for folder, name in connection.execute(statement):
+                yield os.path.join(folder, name)
 
     def missing_ids(self) -> list[int]:
         with self.database.reading() as connection:

@@ -324,3 +324,20 @@ def test_a_backup_in_the_library_itself_is_refused(command: Command, indexed: Pa
     for target in (tmp_path / "library" / "copy", tmp_path / "link" / "deep" / "copy"):
         assert "lies in the library itself" in refused(command("backup", target), 2)
     assert command("backup", tmp_path / "library-copy").code == 0
+
+
+def test_a_root_is_not_moved_to_where_none_of_its_photos_stand(command: Command, indexed: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    write_photo(tmp_path / "other" / "photo.png", "green")
+    for target in ("empty", "other"):
+        assert f"none of the photos of {indexed} stand in" in refused(
+            command("roots", "move", indexed, tmp_path / target), 2
+        )
+    shutil.move(indexed, tmp_path / "empty" / "inner")
+    (tmp_path / "empty" / "inner" / "red.png").unlink()
+    assert command("roots", "move", indexed, tmp_path / "empty" / "inner").code == 0
+    command("index", tmp_path / "other")
+    (tmp_path / "other" / "photo.png").unlink()
+    command("forget", tmp_path / "other" / "photo.png")
+    (tmp_path / "new").mkdir()
+    assert command("roots", "move", tmp_path / "other", tmp_path / "new").code == 0, "nothing to be missed"
