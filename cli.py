@@ -652,6 +652,8 @@ def doctor(as_json: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `photoseek`."""
+    if sys.stderr is None:  # `2>&-`: progress and messages go nowhere, and stop nothing
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     if sys.stdout is None:  # a closed descriptor, as in `>&-`
         click.echo("Error: standard output is closed", err=True)
         sys.exit(1)

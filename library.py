@@ -297,7 +297,7 @@ class PhotoLibrary:
         parts: list[Part] = []
         if isinstance(query, Query):
             parts += query.parts
-        elif query is not None and query.strip():
+        elif query is not None and query != "":
             parts.append(Words(query))
         parts += [Example(picture, 1 / len(examples)) for picture in examples]
         parts += [Words(text, -WITHOUT_WEIGHT) for text in _as_list(without)]

@@ -71,6 +71,8 @@ class PageOptions:
 
     def __post_init__(self) -> None:
         check_whole(0, limit=self.limit, offset=self.offset)
+        if self.after is not None and not isinstance(self.after, str):
+            raise UsageError(f"the place to go on from is a text, not {self.after!r}")
         if self.after is not None and self.offset:
             raise UsageError("give either an offset or the place to go on from")
         if self.order not in ("relevance", "newest"):

@@ -209,6 +209,9 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
             1,
             "Error: standard output cannot be written: No space left on device\n",
         ), arguments
+    silent = ["sh", "-c", '"$@" 2>&-', "sh", *run, "index"]
+    ended = subprocess.run(silent, stdout=subprocess.PIPE, env=environment, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "3 photos seen: 0 indexed, 3 unchanged.\n")
     closed = ["sh", "-c", '"$@" >&-', "sh", *run, "status"]
     ended = subprocess.run(closed, stderr=subprocess.PIPE, env=environment, text=True)
     assert (ended.returncode, ended.stderr) == (1, "Error: standard output is closed\n")

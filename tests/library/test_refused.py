@@ -174,3 +174,11 @@ def test_the_id_of_a_file_is_one_exact_text(filled: PhotoLibrary) -> None:
         assert id != first.id
         assert filled.get(id) is None
     assert filled.get(first.id) is not None
+
+
+@pytest.mark.parametrize(
+    "options", [{"query": 5}, {"query": b"red"}, {"without": 5}, {"without": ["a", None]}, {"after": 5}], ids=str
+)
+def test_words_and_places_are_text(filled: PhotoLibrary, options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="text, not"):
+        filled.search(**{"query": "red", **options})
