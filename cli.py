@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from photoseek import __version__
-from photoseek.errors import PhotoseekError
+from photoseek.errors import PhotoseekError, UsageError
 from photoseek.filter_options import NAMES as FILTER_NAMES
 from photoseek.filter_options import condition_of, filter_options, filters_said
 from photoseek.look_options import NAMES as LOOK_NAMES
 from photoseek.look_options import look_options, terminal_for
 from photoseek.question_options import NAMES as QUESTION_NAMES
-from photoseek.question_options import query_of, question_options
+from photoseek.question_options import FiniteRange, query_of, question_options
+from photoseek.show import one_line
 
 if TYPE_CHECKING:
     from photoseek import IndexReport, LibraryStatus, Photo, PhotoLibrary, Results
@@ -35,18 +37,92 @@ class _Shown(click.ClickException):
     """One of photoseek's errors, as click shows errors."""
 
     def __init__(self, error: PhotoseekError) -> None:
-        super().__init__(f"{error}\n  {error.hint}" if error.hint else str(error))
+        super().__init__("\n  ".join(one_line(text) for text in (error, error.hint) if text))
         self.exit_code = error.exit_code  # type: ignore[misc] # click declares it on the class
 
 
-class FriendlyGroup(click.Group):
+@contextmanager
+def errors_for_people() -> Iterator[None]:
+    """Errors as click shows them, with nothing in them that a terminal would obey."""
+    try:
+        yield
+    except PhotoseekError as error:
+        raise _Shown(error) from error
+    except click.ClickException as error:
+        lines = error.message.split("\n")  # help, too, is such a message
+        error.message = "\n".join(map(one_line, lines))  # type: ignore[misc] # click declares it final
+        raise
+
+
+@contextmanager
+def results() -> Iterator[None]:
+    """Around all that is written to standard output. A reader that went away (`| head`) is left to click: it is quiet.
+
+    Raises:
+        PhotoseekError: it cannot be written.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Python would try the rest again when it ends, and complain.
+        with open(os.devnull, "wb") as sink:
+            os.dup2(sink.fileno(), sys.stdout.fileno())
+        raise PhotoseekError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def put(text: str, *, newline: bool = True, color: bool | None = None) -> None:
+    """Write results, with the names in them escaped already."""
+    with results():
+        click.echo(text, nl=newline, color=color)
+
+
+def say(sentence: str, *, err: bool = False) -> None:
+    """Tell a person something that has names in it."""
+    with nullcontext() if err else results():
+        click.echo(one_line(sentence), err=err)
+
+
+class CarefulCommand(click.Command):
+    """Takes no empty values: in a script they come from a variable that is not set, and would drop a filter unseen."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with errors_for_people(), results():  # it may write help
+            return super().make_context(*arguments, **options)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            given, _rest, parameters = self.make_parser(ctx).parse_args(list(args))
+            for parameter in parameters:
+                values = given.get(parameter.name)
+                for value in values if isinstance(values, list | tuple) else (values,):
+                    refuse_empty(parameter, value)
+        return super().parse_args(ctx, args)
+
+
+def refuse_empty(parameter: click.Parameter, value: object) -> None:
+    """Refuse an empty text; a path may be called by blanks alone, nothing else may."""
+    if not isinstance(value, str) or (value if isinstance(parameter.type, click.Path) else value.strip()):
+        return
+    kind = (parameter.metavar or parameter.type.name.upper()).strip("[].")
+    if isinstance(parameter, click.Option):
+        hint = f"leave it out, or give {kind}: {parameter.help}"
+        raise UsageError(f"{max(parameter.opts, key=len)} is empty", hint=hint)
+    name = kind if parameter.metavar else parameter.human_readable_name
+    raise UsageError(f"{name} is empty", hint="in a script: is a variable not set?")
+
+
+class FriendlyGroup(CarefulCommand, click.Group):
     """Turns photoseek's errors into a sentence, a hint and an exit code, once for all commands."""
+
+    command_class = CarefulCommand
+    group_class = type  # the same as this one
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
-        except PhotoseekError as error:
-            raise _Shown(error) from error
+            with errors_for_people():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("\nStopped; everything done so far is kept. Run the same command again to go on.", err=True)
             ctx.exit(130)
@@ -173,9 +249,9 @@ def index(
                 on_progress=view,
             )
         if as_json:
-            click.echo(report_json(report))
+            put(report_json(report))
         else:
-            click.echo("\n".join(report_lines(report, dry_run=dry_run)))
+            put("\n".join(report_lines(report, dry_run=dry_run)))
             if not known and not dry_run:
                 tell_model(library)
     ended_badly(report, strict=strict)
@@ -184,7 +260,7 @@ def index(
 def tell_model(library: PhotoLibrary) -> None:
     """After a first run: which model serves, and how to get a better one."""
     status = library.status()
-    click.echo(f"Model: {status.model}.", err=True)
+    say(f"Model: {status.model}.", err=True)
     if status.model == "builtin":
         click.echo('  It is small. "photoseek models list" shows larger ones that find more.', err=True)
 
@@ -206,9 +282,7 @@ def ended_badly(report: IndexReport, *, strict: bool) -> None:
 @click.option(
     "--order", default="relevance", type=click.Choice(["relevance", "newest"]), help="newest: of those likely enough."
 )
-@click.option(
-    "--min-confidence", type=click.FloatRange(0, 1), metavar="P", help="Only photos at least this likely, 0 to 1."
-)
+@click.option("--min-confidence", type=FiniteRange(0, 1), metavar="P", help="Only photos at least this likely, 0 to 1.")
 @click.option("--all", "show_all", is_flag=True, help="On a terminal: also those that are not likely.")
 @click.option("--collapse", is_flag=True, help="One photo of each moment: of bursts, copies and edits the best.")
 @click.option("--missing", is_flag=True, help="Also photos whose files are gone.")
@@ -276,7 +350,7 @@ def search(
                 exact=exact,
             )
         if as_json:
-            click.echo(answer_json(answer) if answer is not None else listing_json(found))
+            put(answer_json(answer) if answer is not None else listing_json(found))
         elif only_paths or null:
             print_paths(found, end=b"\0" if null else b"\n")
         elif found and (looks["html"] is None or looks["preview"] or looks["preview_as"]):
@@ -285,11 +359,11 @@ def search(
         if looks["html"] is not None:
             nothing = nothing_line(query) if answer is not None and answer.verdict == "nothing" else ""
             save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing])
-            click.echo(f"Wrote {looks['html']} with {counted(len(found), 'photo')}.", err=True)
+            say(f"Wrote {looks['html']} with {counted(len(found), 'photo')}.", err=True)
     if not found:
         least = [f"at least {min_confidence:.0%} likely"] if min_confidence else []
         said = " · ".join([*filter(None, [filters_said(filters)]), *least])
-        click.echo(f"No photos found that fit: {said}." if said else "No photos found.", err=True)
+        say(f"No photos found that fit: {said}." if said else "No photos found.", err=True)
     elif answer is not None and answer.verdict == "nothing" and not as_json and not sys.stdout.isatty():
         click.echo(nothing_line(query), err=True)
     if answer is not None and answer.undated:
@@ -309,10 +383,11 @@ def refuse_for_lists(**options: Any) -> None:
 
 def print_paths(photos: Sequence[Photo], *, end: bytes) -> None:
     """The paths as the file system has them, whatever their encoding."""
-    for photo in photos:
-        if photo.path is not None:
-            sys.stdout.buffer.write(os.fsencode(photo.path) + end)
-    sys.stdout.buffer.flush()
+    with results():
+        for photo in photos:
+            if photo.path is not None:
+                sys.stdout.buffer.write(os.fsencode(photo.path) + end)
+        sys.stdout.buffer.flush()
 
 
 def show_photos(library: PhotoLibrary, part: Shown, looks: dict[str, Any]) -> None:
@@ -320,14 +395,14 @@ def show_photos(library: PhotoLibrary, part: Shown, looks: dict[str, Any]) -> No
     from photoseek.show_matches import match_table, preview_rows
 
     if part.above is not None:
-        click.echo(part.above)
+        put(part.above)
     if part.photos and (terminal := terminal_for(looks)) is not None:
         for row in preview_rows(part.photos, terminal, lambda side: library.iter_thumbnails(part.photos, side=side)):
-            click.echo(row, nl=False, color=True)
+            put(row, newline=False, color=True)
     elif part.photos:
-        click.echo(match_table(part.photos))
+        put(match_table(part.photos))
     if part.below is not None:
-        click.echo(part.below)
+        put(part.below)
 
 
 def open_photo(photo: Photo) -> None:
@@ -354,7 +429,7 @@ def classify(photo: str, labels: tuple[str, ...], template: str, as_json: bool, 
 
     with open_library(**engine) as library:
         shares = library.classify(photo, list(labels), template=template)
-    click.echo(shares_json(shares) if as_json else "\n".join(shares_lines(shares)))
+    put(shares_json(shares) if as_json else "\n".join(shares_lines(shares)))
 
 
 @cli.command()
@@ -380,10 +455,10 @@ def duplicates(kinds: tuple[DuplicateKind, ...], limit: int | None, as_json: boo
     with open_library() as library, IndexView() as view:
         found = library.duplicates(kinds or ("bytes", "pictures", "near"), limit=limit, on_progress=view)
     if as_json:
-        click.echo(duplicates_json(found))
+        put(duplicates_json(found))
         return
     if found.groups:
-        click.echo("\n".join(duplicates_lines(found)))
+        put("\n".join(duplicates_lines(found)))
     click.echo(duplicates_sum(found), err=True)
 
 
@@ -396,7 +471,7 @@ def status(as_json: bool) -> None:
 
     with open_library() as library:
         found: LibraryStatus = library.status()
-    click.echo(status_json(found) if as_json else "\n".join(status_lines(found)))
+    put(status_json(found) if as_json else "\n".join(status_lines(found)))
 
 
 @cli.command()
@@ -407,15 +482,15 @@ def verify(repair: bool) -> None:
     with open_library() as library:
         report = library.verify(repair=repair)
     for text in report.repaired:
-        click.echo(f"Repaired: {text}")
+        say(f"Repaired: {text}")
     for path in report.litter:
-        click.echo(f"Left over from an interrupted run, removed by the next one: {path}")
+        say(f"Left over from an interrupted run, removed by the next one: {path}")
     for text in report.problems:
-        click.echo(f"Damaged: {text}")
+        say(f"Damaged: {text}")
     if report.problems:
         click.echo('Run "photoseek verify --repair", then "photoseek index".', err=True)
         sys.exit(5)
-    click.echo(f"The library is whole: {report.vectors:,} vectors checked.")
+    put(f"The library is whole: {report.vectors:,} vectors checked.")
 
 
 @cli.command()
@@ -425,7 +500,7 @@ def backup(target: str) -> None:
     """Copy the library to the new folder TARGET, at any time."""
     with open_library() as library:
         library.backup(target)
-    click.echo(f"Backed up to {target}")
+    say(f"Backed up to {target}")
 
 
 @cli.group()
@@ -442,7 +517,7 @@ def roots_list(as_json: bool) -> None:
 
     with open_library() as library:
         found = library.roots()
-    click.echo(roots_json(found) if as_json else "\n".join(roots_lines(found)))
+    put(roots_json(found) if as_json else "\n".join(roots_lines(found)))
 
 
 @roots.command("move")
@@ -453,7 +528,7 @@ def roots_move(old: str, new: str) -> None:
     """Say that the folder OLD is found at NEW now."""
     with open_library() as library:
         library.move_root(old, new)
-    click.echo(f"{old} is now {new}")
+    say(f"{old} is now {new}")
 
 
 @roots.command("remove")
@@ -465,7 +540,7 @@ def roots_remove(path: str) -> None:
 
     with open_library() as library:
         removed = library.remove_root(path)
-    click.echo(f"Forgot {counted(removed, 'photo')}; the files themselves are untouched.")
+    put(f"Forgot {counted(removed, 'photo')}; the files themselves are untouched.")
 
 
 @cli.command()
@@ -483,7 +558,7 @@ def forget(paths: tuple[str, ...], missing: bool) -> None:
         raise click.UsageError("name a PATH, or --missing")
     with open_library() as library:
         removed = library.forget(list(paths), missing=missing)
-    click.echo(f"Forgot {counted(removed, 'photo')}; the files themselves are untouched.")
+    put(f"Forgot {counted(removed, 'photo')}; the files themselves are untouched.")
 
 
 @cli.group()
@@ -499,7 +574,7 @@ def models_list() -> None:
 
     with open_library() as library:
         spaces = library.spaces() if library.exists else ()
-    click.echo("\n".join(model_lines(spaces)))
+    put("\n".join(model_lines(spaces)))
 
 
 @models.command("download")
@@ -512,12 +587,12 @@ def models_download(name: str, yes: bool) -> None:
     from photoseek.show import DownloadView, offer_lines
 
     offer = offer_download(name)
-    click.echo("\n".join(offer_lines(offer)))
+    put("\n".join(offer_lines(offer)))
     if not yes:
         click.confirm("Do you accept this licence?", abort=True)
     with DownloadView() as view:
         checkpoint = download_model(offer, accept_licence=True, on_progress=view.tell)
-    click.echo(f"Downloaded to {checkpoint.folder}. Use it with: photoseek models use {name}")
+    say(f"Downloaded to {checkpoint.folder}. Use it with: photoseek models use {name}")
 
 
 @models.command("use")
@@ -535,7 +610,7 @@ def models_use(name: str, leave_waiting: bool, workers: int | None, **engine: st
 
     with open_library(**engine) as library, IndexView() as view:
         change = library.use_model(name, leave_waiting=leave_waiting, workers=workers, on_progress=view)
-    click.echo("\n".join(change_lines(name, change)))
+    put("\n".join(change_lines(name, change)))
     if not change.switched:
         click.echo("\n".join(waiting_lines(change)), err=True)
         sys.exit(1)
@@ -555,11 +630,11 @@ def models_prune(name: str | None, yes: bool) -> None:
     with open_library() as library:
         found = library.prune_models(name, dry_run=True)
         if found:
-            click.echo("\n".join(["Vectors that go; searches need none of them:", *space_lines(found)]))
+            put("\n".join(["Vectors that go; searches need none of them:", *space_lines(found)]))
             if not yes:
                 click.confirm("Remove them?", abort=True)
         library.prune_models(name)  # also when nothing is left to go: one that was killed leaves free pages
-    click.echo("Removed." if found else "There is nothing to remove.")
+    put("Removed." if found else "There is nothing to remove.")
 
 
 @cli.command()
@@ -572,11 +647,16 @@ def doctor(as_json: bool) -> None:
 
     path = click.get_current_context().find_root().meta.get("library")
     findings = examine(Path(path) if path else None)
-    click.echo(doctor_json(findings) if as_json else "\n".join(doctor_lines(findings)))
+    put(doctor_json(findings) if as_json else "\n".join(doctor_lines(findings)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `photoseek`."""
+    if sys.stderr is None:  # `2>&-`: progress and messages go nowhere, and stop nothing
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+    if sys.stdout is None:  # a closed descriptor, as in `>&-`
+        click.echo("Error: standard output is closed", err=True)
+        sys.exit(1)
     cli.main(args=list(arguments) if arguments is not None else None, prog_name="photoseek")
 
 

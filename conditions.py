@@ -6,6 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from photoseek.errors import UsageError
+
+CONDITIONS_MAX = 500
+"""SQLite takes an expression of 1,000 parts, and some conditions are several."""
+NESTED_MAX = 20
+""""And", "or" and "not" within each other; SQLite's parser takes about twice as many."""
+
 Operator: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">="]
 
 
@@ -17,13 +24,13 @@ class Condition:
     """
 
     def __and__(self, other: Condition) -> Condition:
-        return And(self, other)
+        return _checked(And((*_parts(self, And), *_parts(other, And))))
 
     def __or__(self, other: Condition) -> Condition:
-        return Or(self, other)
+        return _checked(Or((*_parts(self, Or), *_parts(other, Or))))
 
     def __invert__(self) -> Condition:
-        return Not(self)
+        return _checked(Not(self))
 
     def __bool__(self) -> bool:
         raise TypeError("conditions combine with & | ~, not with and, or, not")
@@ -31,18 +38,16 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class And(Condition):
-    """Both hold."""
+    """All hold."""
 
-    left: Condition
-    right: Condition
+    parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or(Condition):
-    """One of them holds, or both."""
+    """One of them holds, or several."""
 
-    left: Condition
-    right: Condition
+    parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +139,10 @@ class OfFiles(Condition):
 def replace_ids(condition: Condition, file_ids: Callable[[Sequence[str]], Sequence[int]]) -> Condition:
     """The same condition in terms of storage: every `Ids` as the files that `file_ids` finds for it."""
     match condition:
-        case And(left, right):
-            return And(replace_ids(left, file_ids), replace_ids(right, file_ids))
-        case Or(left, right):
-            return Or(replace_ids(left, file_ids), replace_ids(right, file_ids))
+        case And(parts):
+            return And(tuple(replace_ids(part, file_ids) for part in parts))
+        case Or(parts):
+            return Or(tuple(replace_ids(part, file_ids) for part in parts))
         case Not(inner):
             return Not(replace_ids(inner, file_ids))
         case Ids(ids):
@@ -157,7 +162,35 @@ def mentions_words(condition: Condition) -> bool:
 
 def _mentions(condition: Condition, kind: type[Condition]) -> bool:
     if isinstance(condition, And | Or):
-        return _mentions(condition.left, kind) or _mentions(condition.right, kind)
+        return any(_mentions(part, kind) for part in condition.parts)
     if isinstance(condition, Not):
         return _mentions(condition.condition, kind)
     return isinstance(condition, kind)
+
+
+def _parts(condition: Condition, kind: type[And | Or]) -> tuple[Condition, ...]:
+    """What a condition of this kind combines, so that a chain of them is one and not a thousand within each other."""
+    return condition.parts if isinstance(condition, kind) else (condition,)
+
+
+def _checked(condition: Condition) -> Condition:
+    """The condition itself.
+
+    Raises:
+        UsageError: it combines more than SQLite can take.
+    """
+    number, depth = _size(condition)
+    if number > CONDITIONS_MAX or depth > NESTED_MAX:
+        raise UsageError(
+            f"a filter combines at most {CONDITIONS_MAX} conditions, nested {NESTED_MAX} deep",
+            hint="where.ids([...]) takes any number of photos",
+        )
+    return condition
+
+
+def _size(condition: Condition) -> tuple[int, int]:
+    """How many conditions are combined, and how deep within each other."""
+    inside = condition.parts if isinstance(condition, And | Or) else ()
+    inside = (condition.condition,) if isinstance(condition, Not) else inside
+    sizes = [_size(part) for part in inside]
+    return sum(number for number, _ in sizes) or 1, max((depth + 1 for _, depth in sizes), default=0)

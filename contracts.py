@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Picture: TypeAlias = NDArray[np.uint8]
 """An upright sRGB picture, shape (height, width, 3)."""
 
+FORMATS = ("jpeg", "png", "webp", "tiff", "gif", "bmp", "avif", "heic")
+"""Formats that are read; `indexer.formats` knows their extensions."""
+
 Embeddings: TypeAlias = NDArray[np.float32]
 """Unit vectors, one a row, shape (n, dim): an inner product of two rows is their cosine."""
 

@@ -23,7 +23,9 @@ be read during indexing is a value in the report (`contracts.ReadFailure`), neve
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
+from typing import SupportsIndex
 
 
 class PhotoseekError(Exception):
@@ -122,3 +124,16 @@ class Cancelled(PhotoseekError):
 
     def __init__(self) -> None:
         super().__init__("stopped; everything done so far is kept", hint="run the same command again to go on")
+
+
+def check_whole(least: int, *, optional: bool = False, **numbers: object) -> None:
+    """Refuse an argument that is no whole number of at least `least`; None is fine where they are optional.
+
+    Raises:
+        UsageError: naming the argument.
+    """
+    for name, number in numbers.items():
+        if optional and number is None:
+            continue
+        if not isinstance(number, SupportsIndex) or operator.index(number) < least:
+            raise UsageError(f"{name} must be a whole number, {least} or more, not {number!r}")

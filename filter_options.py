@@ -70,28 +70,18 @@ def condition_of(values: dict[str, Any]) -> Condition | None:
     Raises:
         UsageError: a value that is none, with an example of a right one.
     """
-    conditions = []
-    if values["taken"]:
-        conditions.append(_taken(values["taken"]))
-    if values["camera"]:
-        conditions.append(where.camera.contains(values["camera"]))
-    if values["lens"]:
-        conditions.append(where.lens.contains(values["lens"]))
-    if values["rating"]:
-        conditions.append(_rating(values["rating"]))
-    if values["folders"]:
-        conditions.append(where.under(*values["folders"]))
-    if values["near"]:
-        conditions.append(_near(values["near"]))
-    if values["place"]:
-        conditions.append(where.place(*_city_and_km(values["place"])))
-    if values["formats"]:
-        conditions.append(where.format(*values["formats"]))
-    if values["shape"]:
-        conditions.append(_SHAPES[values["shape"]]())
-    if values["min_width"]:
-        conditions.append(where.width >= values["min_width"])
+    conditions = [_built(name, values[name]) for name in NAMES if values[name]]
     return reduce(lambda left, right: left & right, conditions) if conditions else None
+
+
+def _built(name: str, value: Any) -> Condition:
+    """One option's condition; what is wrong with its value is said of the option."""
+    try:
+        return _CONDITIONS[name](value)
+    except UsageError as error:
+        option = name.removesuffix("s").replace("_", "-")
+        given = " ".join(value) if isinstance(value, tuple) else value
+        raise UsageError(f"--{option} {given}: {error}", hint=error.hint) from error
 
 
 def _taken(value: str) -> Condition:
@@ -106,8 +96,10 @@ def _taken(value: str) -> Condition:
 def _rating(value: str) -> Condition:
     match = _RATING.fullmatch(value.strip())
     if match is None:
-        raise UsageError(f"--rating {value} is no number of stars", hint="as in --rating 4, 4+ or 2..3")
+        raise UsageError("this is no number of stars", hint="as in --rating 4, 4+ or 2..3")
     low, range_, high = int(match[1]), match[2], match[3]
+    if high is not None and int(high) < low:
+        raise UsageError(f"{low} is more than {high}", hint="as in --rating 2..3")
     if not range_:
         return where.rating == low
     return where.rating >= low if range_ == "+" else (where.rating >= low) & (where.rating <= int(high))
@@ -125,4 +117,18 @@ def _near(value: str) -> Condition:
             return where.near(float(match[1]), float(match[2]), float(match[3]))
     except ValueError:
         pass  # 1.2.3 has the form of a number and is none
-    raise UsageError(f"--near {value} is no place with a radius", hint="as in --near 45.44,12.33,10km")
+    raise UsageError("this is no place with a radius", hint="as in --near 45.44,12.33,10km")
+
+
+_CONDITIONS: dict[str, Callable[[Any], Condition]] = {
+    "taken": _taken,
+    "camera": where.camera.contains,
+    "lens": where.lens.contains,
+    "rating": _rating,
+    "folders": lambda folders: where.under(*folders),
+    "near": _near,
+    "place": lambda place: where.place(*_city_and_km(place)),
+    "formats": lambda formats: where.format(*formats),
+    "shape": lambda shape: _SHAPES[shape](),
+    "min_width": where.width.__ge__,
+}

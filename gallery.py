@@ -59,7 +59,7 @@ def check_target(target: Path, *, force: bool) -> None:
     """
     if target.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{target} is not the name of a page", hint="let it end in .html")
-    if target.is_dir():
+    if os.path.isdir(target):
         raise UsageError(f"{target} is a folder", hint=f"name a file in it: {target / 'photos.html'}")
     if not force and os.path.lexists(target) and not _is_ours(target):
         raise UsageError(f"{target} exists, and photoseek did not write it", hint="take another name, or add --force")

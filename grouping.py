@@ -11,7 +11,7 @@ from typing import TypeAlias, get_args
 import numpy as np
 
 from photoseek.contracts import Census, PhotoRow
-from photoseek.errors import UsageError
+from photoseek.errors import UsageError, check_whole
 from photoseek.indexer.report import Progress
 from photoseek.search.groups import (
     Cluster,
@@ -53,8 +53,7 @@ def find_duplicates(
     if unknown:
         hint = f"kinds are {_listed(DUPLICATE_KINDS)}"
         raise UsageError(f"there are no duplicates of kind {unknown[0]!r}", hint=hint)
-    if limit is not None and limit < 0:
-        raise UsageError("limit must not be negative")
+    check_whole(0, optional=True, limit=limit)
     whole = _Whole.of(store)
     if whole is None:
         return Duplicates(groups=(), counts=dict.fromkeys(kinds, 0), saveable_bytes=dict.fromkeys(kinds, 0))
@@ -82,8 +81,7 @@ def find_clusters(
     """`PhotoLibrary.clusters`."""
     if by not in get_args(ClusterKind):
         raise UsageError(f"photos cannot be grouped by {by!r}", hint=f"they can by {_listed(get_args(ClusterKind))}")
-    if limit < 0 or offset < 0:
-        raise UsageError("limit and offset must not be negative")
+    check_whole(0, limit=limit, offset=offset)
     whole = _Whole.of(store)
     if whole is None:
         return []

@@ -19,6 +19,7 @@ from photoseek.errors import LibraryUnreadableError, UsageError
 from photoseek.indexer.embedding import TowerSource
 from photoseek.indexer.pipeline import IndexOptions, IndexRun
 from photoseek.indexer.report import IndexReport, Progress
+from photoseek.indexer.scan import leaves_out
 from photoseek.indexer.workers import DecodeWorkers
 from photoseek.indexer.worklist import Worklist
 from photoseek.picture_reader import PictureReader
@@ -163,8 +164,12 @@ def add_picture(store: Store, binding: ModelBinding, reader: PictureReader, data
     """`PhotoLibrary.add`: a picture that is no file.
 
     Raises:
+        UsageError: the id is no text.
         PhotoUnreadableError: the bytes are no picture that can be read.
     """
+    name = app_name(id)
+    if name is None:
+        raise UsageError(f"{id!r} cannot be the id of a picture: it is no text")
     with writing_space(store, binding) as space:
         photo = reader.read(data, f"the picture {id!r}", binding.preprocessing(space))
         files = store.files(space)
@@ -172,11 +177,18 @@ def add_picture(store: Store, binding: ModelBinding, reader: PictureReader, data
         if not files.embedded_pictures([photo.picture_digest]):
             vector = binding.vision(space).encode([photo.picture])[0]
         root = store.catalog.add_root(APP_ROOT, "app")
-        name = os.fsencode(id)
         row = files.known_files(root.id, b"").get(name)
         item = WorkItem(root.id, b"", name, len(data), 0, KnownFile._make(row).id if row else None)
         files.record([Outcome(item, photo, vector)])
         store.generations.merge_if_due(space, IndexSettings.load(store.catalog), finishing=True)
+
+
+def app_name(id: str) -> bytes | None:
+    """The name by which a picture of an app is stored; None for what is no text, which no picture has as its id."""
+    try:
+        return os.fsencode(id)
+    except UnicodeEncodeError:
+        return None
 
 
 def index_run(
@@ -215,6 +227,7 @@ def _targets(
 ) -> list[tuple[Root, bytes]]:
     """(root, sub-folder) for each path; a path inside a root is that root's sub-folder, any other a new root.
 
+    So is a path that the walk over the root above it leaves out, since that walk would take its photos out again.
     Roots that lie in a path are looked at, too: each is walked as itself. Nothing comes twice, also when a path lies
     in another one.
     """
@@ -224,10 +237,9 @@ def _targets(
     targets: list[tuple[Root, bytes]] = []
     for path in sorted(set(paths)):  # a folder comes before what lies in it
         above = [root for root in roots if _lies_in(path, root.path)]
-        if above:
-            root = max(above, key=lambda root: len(root.path))
-            under = path[len(root.path) :].strip(b"/")
-        else:
+        root = max(above, key=lambda root: len(root.path), default=None)
+        under = path[len(root.path) :].strip(b"/") if root is not None else b""
+        if root is None or (os.path.isdir(path) and leaves_out(root.path, under)):
             root, under = add_root(path), b""
             roots.append(root)
         inner = [(inner, b"") for inner in roots if inner != root and _lies_in(inner.path, path)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,12 @@ from photoseek import indexing, model_change
 from photoseek.binding import EngineOptions, ModelBinding
 from photoseek.conditions import Condition
 from photoseek.contracts import Embeddings, Root
-from photoseek.errors import LibraryNotFoundError, UsageError
+from photoseek.errors import LibraryNotFoundError, UsageError, check_whole
 from photoseek.grouping import DUPLICATE_KINDS, find_clusters, find_duplicates
 from photoseek.indexer.pipeline import IndexOptions
 from photoseek.indexer.report import IndexReport, Progress
 from photoseek.model_change import ModelChange
+from photoseek.paths import absolute, absolute_path
 from photoseek.picture_reader import PictureReader, picture_bytes
 from photoseek.search.groups import Cluster, ClusterKind, DuplicateKind, Duplicates
 from photoseek.search.query import WITHOUT_WEIGHT, Example, Part, PictureLike, Query, Words
@@ -44,7 +46,7 @@ def default_library_path() -> Path:
     """`PHOTOSEEK_LIBRARY`, or the place of the system for a user's data."""
     named = os.environ.get(LIBRARY_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return Path(os.path.expanduser(named))
     import platformdirs
 
     return Path(platformdirs.user_data_dir("photoseek", appauthor=False)) / "library"
@@ -95,9 +97,11 @@ class PhotoLibrary:
             LibraryError: what lies there is no library, or is made by a newer photoseek.
             ModelMismatchError: the library was made with another model.
             UsageError, MissingExtraError: the engine is unknown, not installed, or cannot do what is asked.
+            UsageError: the path is empty.
         """
-        folder = Path(path).expanduser() if path is not None else default_library_path()
-        library = cls(Path(os.path.abspath(folder)), model, EngineOptions(device, precision, engine, threads))
+        check_whole(1, optional=True, threads=threads)
+        folder = absolute_path(os.path.expanduser(path) if path is not None else default_library_path())
+        library = cls(folder, model, EngineOptions(device, precision, engine, threads))
         try:
             library._binding.check_options()
             if library._store.exists and (space := library._active()) is not None:
@@ -154,11 +158,14 @@ class PhotoLibrary:
             on_progress: called from this thread, a few times a second at most.
             cancel: set it from anywhere to stop; what was done is kept.
         Raises:
-            UsageError: a path is not there or is no folder, or a new library is given none.
+            UsageError: a path is not there or is no folder, a new library is given none, or a number is too small.
             LibraryBusyError: somebody else is writing.
             StorageFullError: the disk is full; everything committed before is kept.
         """
         self._check_usable()
+        check_whole(1, optional=True, workers=workers, batch_size=batch_size)
+        if settings is not None:
+            check_whole(1, **asdict(settings))
         options = IndexOptions(retry_failed=retry_failed, dry_run=dry_run, batch_size=batch_size)
         return indexing.index_folders(
             self._store,
@@ -210,6 +217,7 @@ class PhotoLibrary:
             CheckpointError: the model is not on this machine, or damaged.
         """
         self._check_usable()
+        check_whole(1, optional=True, workers=workers)
         return model_change.change_model(
             self._store,
             self._binding,
@@ -289,7 +297,7 @@ class PhotoLibrary:
         parts: list[Part] = []
         if isinstance(query, Query):
             parts += query.parts
-        elif query is not None and query.strip():
+        elif query is not None and query != "":
             parts.append(Words(query))
         parts += [Example(picture, 1 / len(examples)) for picture in examples]
         parts += [Words(text, -WITHOUT_WEIGHT) for text in _as_list(without)]
@@ -361,13 +369,13 @@ class PhotoLibrary:
         """Write all vectors with their digests to a new folder (`docs/on-disk-format.md`); returns how many."""
         self._check_usable()
         space = self._existing().spaces.active()
-        return export_vectors(self._store.catalog, space, Path(target)) if space is not None else 0
+        return export_vectors(self._store.catalog, space, absolute_path(target)) if space is not None else 0
 
     def import_vectors(self, source: str | os.PathLike[str]) -> int:
         """Add the vectors of an exported folder: photos with these contents are then indexed without the model."""
         self._check_usable()
         with indexing.writing_space(self._store, self._binding) as space:
-            return import_vectors(self._store.catalog, space, Path(source))
+            return import_vectors(self._store.catalog, space, absolute_path(source))
 
     # Groups
 
@@ -428,23 +436,32 @@ class PhotoLibrary:
         """Copy the library to the new folder `target`, at any time, also while it is being written.
 
         Raises:
-            UsageError: `target` exists and is not empty.
+            UsageError: `target` exists, or lies in the library.
         """
         self._check_usable()
-        back_up(self._existing(), Path(os.path.abspath(target)))
+        back_up(self._existing(), absolute_path(target))
 
     def roots(self) -> tuple[RootStatus, ...]:
         """The indexed folders."""
         return self.status().roots
 
     def move_root(self, old: str | os.PathLike[str], new: str | os.PathLike[str]) -> None:
-        """Say that a root's folder has another path now; nothing is read again."""
+        """Say that a root's folder has another path now; nothing is read again.
+
+        Raises:
+            UsageError: there is no such root or folder, or none of the root's photos stand in the folder.
+        """
         self._check_usable()
         store = self._existing()
-        root = self._root(old)
-        path = os.path.abspath(os.fsencode(new))
+        root, path = self._root(old), absolute(new)
         if not os.path.isdir(path):
             raise UsageError(f"there is no folder {os.fsdecode(path)}")
+        stand = (os.path.exists(os.path.join(path, place)) for place in store.catalog.iter_places(root.id))
+        if not (next(stand, True) or any(stand)):
+            raise UsageError(
+                f"none of the photos of {os.fsdecode(root.path)} stand in {os.fsdecode(path)}",
+                hint='name the folder in which they stand as before; "photoseek index" finds those moved elsewhere',
+            )
         with indexing.writing(store):
             store.catalog.move_root(root.id, path)
 
@@ -495,7 +512,7 @@ class PhotoLibrary:
         return self._store.spaces.active()
 
     def _root(self, path: str | os.PathLike[str]) -> Root:
-        wanted = os.path.abspath(os.fsencode(path))
+        wanted = absolute(path)
         for root in self._existing().catalog.roots():
             if root.path == wanted:
                 return root
@@ -511,9 +528,4 @@ def _as_list(value: Any) -> list[Any]:
 
 def _as_paths(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[bytes] | None:
     """Absolute paths as bytes; links are left as they are."""
-    if paths is None:
-        return None
-    encoded = [os.fsencode(path) for path in _as_list(paths)]
-    if b"" in encoded:  # an unset variable of a script; it would mean the current folder
-        raise UsageError("an empty path was given")
-    return [os.path.abspath(path) for path in encoded]
+    return [absolute(path) for path in _as_list(paths)] if paths is not None else None

@@ -45,7 +45,7 @@ class PictureReader:
         if isinstance(result, ReadFailure):
             if result.trouble is Trouble.VANISHED:
                 raise PhotoUnreadableError(f"there is no file {name}", hint="check the spelling of its path")
-            raise PhotoUnreadableError(f"{name} cannot be read: {result.reason}")
+            raise PhotoUnreadableError(f"{name} cannot be read: {result.reason.removeprefix('cannot be read: ')}")
         assert isinstance(result, PhotoRead), "no digest was named as known"
         return result
 

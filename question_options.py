@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from photoseek.errors import UsageError
+from photoseek.show import one_line
 
 if TYPE_CHECKING:
     from photoseek.search.query import Query
@@ -19,9 +20,19 @@ if TYPE_CHECKING:
 
 def _one_query(_context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> str | None:
     if len(words) > 1:
-        whole = " ".join(words)
+        whole = one_line(" ".join(words))
         raise click.UsageError(f'put the words in quotes, as one: "{whole}"')
     return words[0] if words else None
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers, to which "nan" and "inf" do not belong."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
 
 
 _OPTIONS = (
@@ -33,7 +44,7 @@ _OPTIONS = (
         "--weight",
         "weights",
         multiple=True,
-        type=click.FloatRange(0, min_open=True),
+        type=FiniteRange(0, min_open=True),
         metavar="W",
         help="How much each counts: QUERY, each --query, --like and --without, in this order.",
     ),

@@ -8,7 +8,6 @@ import os
 import re
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from photoseek.binding import ModelBinding
 from photoseek.conditions import Condition, Ids, mentions_date, replace_ids
 from photoseek.contracts import Embeddings, Picture, Preprocessing
 from photoseek.errors import PhotoUnreadableError, UsageError
+from photoseek.paths import absolute, absolute_path
 from photoseek.picture_reader import PictureReader, picture_bytes
 from photoseek.search.asked import Asked
 from photoseek.search.confidence import confidences, found_from
@@ -27,7 +27,7 @@ from photoseek.search.results import Photo, Results
 from photoseek.search.similar import rule_for
 from photoseek.storage.store import Store, View
 
-_FILE_ID = re.compile(re.escape(FILE_ID_PREFIX) + r"\d{1,18}")
+_FILE_ID = re.compile(re.escape(FILE_ID_PREFIX) + r"[1-9][0-9]{0,17}")
 
 
 class Searcher:
@@ -179,7 +179,7 @@ class Searcher:
     def file_ids(self, ids: Sequence[str]) -> list[int]:
         """Row numbers of photos by their ids; unknown ids are left out."""
         numbers = [int(id[len(FILE_ID_PREFIX) :]) for id in ids if _FILE_ID.fullmatch(id)]
-        names = [os.fsencode(id) for id in ids if not _FILE_ID.fullmatch(id)]
+        names = [name for id in ids if not _FILE_ID.fullmatch(id) and (name := indexing.app_name(id)) is not None]
         return numbers + (self._store.catalog.app_file_ids(indexing.APP_ROOT, names) if names else [])
 
     def _in_storage(self, where: Condition | None) -> Condition | None:
@@ -226,8 +226,7 @@ class Searcher:
         if isinstance(picture, Photo):
             file_ids = self.file_ids([picture.id])
         elif isinstance(picture, str | os.PathLike):
-            path = os.path.abspath(os.fsencode(picture))
-            file_ids = self._store.catalog.file_ids_unchanged(path)
+            file_ids = self._store.catalog.file_ids_unchanged(absolute(picture))
         else:
             return None
         rows = self._store.rows(view.space).of_files(file_ids)
@@ -242,7 +241,7 @@ class Searcher:
                 raise PhotoUnreadableError(f"the picture {picture.id!r} is no file; give its bytes")
             picture = picture.path
         if isinstance(picture, str | os.PathLike):
-            return self._reader.read(Path(picture), os.fspath(picture), preprocessing).picture
+            return self._reader.read(absolute_path(picture), os.fspath(picture), preprocessing).picture
         return self._reader.read(picture_bytes(picture), "the example picture", preprocessing).picture
 
 
@@ -280,7 +279,7 @@ def _identity(part: Part) -> str:
     if isinstance(picture, Photo):
         return f"photo {picture.id}"
     if isinstance(picture, str | os.PathLike):
-        return f"path {os.path.abspath(os.fsencode(picture))!r}"
+        return f"path {absolute(picture)!r}"
     return f"bytes {hashlib.sha256(picture_bytes(picture)).hexdigest()}"
 
 

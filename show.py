@@ -189,7 +189,7 @@ def status_lines(status: LibraryStatus) -> list[str]:
     delta = f", {index.delta:,} newer ones" if index.delta and index.kind != "none" else ""
     lines = [
         f"Library   {one_line(status.path)} ({size_text(status.bytes)})",
-        f"Model     {status.model or 'none yet'}"
+        f"Model     {one_line(status.model or 'none yet')}"
         + (f", {status.dim} numbers a photo" if status.dim else "")
         + ("" if status.words or status.model is None else ", no text tower: search by example only"),
         f"Index     {kinds[index.kind]}{recall}{delta}",
@@ -294,7 +294,7 @@ def shares_json(shares: Sequence[tuple[str, float]]) -> str:
 
 
 def shares_lines(shares: Sequence[tuple[str, float]]) -> list[str]:
-    return [f"{share:6.1%}  {label}" for label, share in shares]
+    return [f"{share:6.1%}  {one_line(label)}" for label, share in shares]
 
 
 def model_lines(spaces: Sequence[SpaceStatus] = ()) -> list[str]:
@@ -335,5 +335,5 @@ def doctor_lines(findings: Sequence[Finding]) -> list[str]:
     for finding in findings:
         lines.append(f"{finding.name:<16}{one_line(finding.value)}")
         if finding.advice:
-            lines.append(f"{'':<16}-> {finding.advice}")
+            lines.append(f"{'':<16}-> {one_line(finding.advice)}")
     return lines

@@ -64,7 +64,7 @@ def _further(answer: Results, likely: int) -> str | None:
 
 
 def nothing_line(query: Query) -> str:
-    return f"Nothing looks like {query}; closest:"
+    return f"Nothing looks like {one_line(query)}; closest:"
 
 
 def _more(hidden: int, what: str) -> str | None:

@@ -35,9 +35,10 @@ def save_page(
     """
     today = date.today()
     number = "1 photo" if len(photos) == 1 else f"{len(photos):,} photos"
-    said = [remark for remark in (*remarks, f"{number} · {today.day} {today:%B %Y}") if remark]
+    said = [one_line(remark) for remark in (*remarks, f"{number} · {today.day} {today:%B %Y}") if remark]
+    heading = one_line(question or "Photos, newest first")
     thumbnails = library.iter_thumbnails(photos, side=SIDE)
-    write_page(target, page(question or "Photos, newest first", said, entries(thumbnails, place_name), __version__))
+    write_page(target, page(heading, said, entries(thumbnails, place_name), __version__))
 
 
 def coordinates(latitude: float, longitude: float) -> str:

@@ -20,7 +20,7 @@ def open_file(path: Path) -> None:
     Raises:
         PhotoseekError: the file is gone, the system has no viewer, or the viewer failed.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise PhotoseekError(f"{path} cannot be opened: there is no such file now")
     if sys.platform == "win32":
         os.startfile(path)  # noqa: S606 - the system's own way; the path exists

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def read_checkpoint(folder: Path, name: str) -> Checkpoint:
     Raises:
         CheckpointError: a file is missing, truncated or malformed, or this is no AIMv2 checkpoint.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise CheckpointError(f"there is no checkpoint folder {folder}")
     config = read_json(folder / "config.json")
     weights = Weights(folder)

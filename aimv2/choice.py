@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import re
 from typing import TYPE_CHECKING
 
 from photoseek.aimv2.checkpoint import Checkpoint
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 ENGINES = ("auto", "numpy", "openvino", "torch")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?|mps")
 
 
 def load_vision_tower(
@@ -145,6 +147,8 @@ def choose_engine(engine: str, device: str, precision: str, *, for_text: bool) -
         raise UsageError(f"unknown engine {engine!r}: one of {', '.join(ENGINES)}")
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}: one of {', '.join(PRECISIONS)}")
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(f"unknown device {device!r}: auto, cpu, cuda, cuda:1 or mps")
     on_cpu = device in ("auto", "cpu")
     if engine == "auto":
         if not on_cpu or (device == "auto" and not for_text and has_accelerator()):

@@ -48,7 +48,7 @@ def models_folder() -> Path:
     """Where downloaded checkpoints lie; it need not exist."""
     named = os.environ.get(MODELS_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return Path(os.path.expanduser(named))
     import platformdirs
 
     return Path(platformdirs.user_data_dir("photoseek", appauthor=False)) / "models"
@@ -61,15 +61,20 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
 
     Raises:
         CheckpointError: it is not there, truncated, or no AIMv2 checkpoint.
+        UsageError: an empty text; as a folder it would be the current one.
     """
+    if not os.fspath(source).strip():
+        raise UsageError(
+            "the name of the model is empty", hint='"photoseek models list" shows the models that there are'
+        )
     if source == BUILTIN:
         return read_checkpoint(Path(__file__).parent / BUILTIN, BUILTIN)
-    folder = Path(source).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(source))
+    if os.path.isdir(folder):  # unlike Path's, never an error: a folder that may not be looked at is none
         folder = folder.resolve()
         return read_checkpoint(folder, _downloaded_name(folder) or folder.name)
     if isinstance(source, str) and is_hub_name(source):
-        if (downloaded := downloaded_folder(source)).is_dir():
+        if os.path.isdir(downloaded := downloaded_folder(source)):
             return read_checkpoint(downloaded, source)
         raise CheckpointError(
             f"the checkpoint {source} is not on this machine",
@@ -107,7 +112,7 @@ def list_models() -> list[Checkpoint]:
 def downloaded_names() -> list[str]:
     """Hub names of the folders that hold a checkpoint, whole or damaged."""
     folder = models_folder()
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     found = (f"{config.parent.parent.name}/{config.parent.name}" for config in folder.glob("*/*/config.json"))
     return sorted(name for name in found if is_hub_name(name))  # a download under way begins with a dot

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from photoseek.contracts import FileStore, KnownFile, KnownRow, Outcome, ReadFailure, Root, Trouble, WorkItem
+from photoseek.indexer.formats import NameVerdict, judge_name
 from photoseek.indexer.report import IndexReport, PhotoTrouble
 from photoseek.indexer.scan import RootUnavailableError, ScannedFolder, scan
 from photoseek.indexer.worklist import Worklist
@@ -102,15 +103,19 @@ class RootChanges:
             self._found_known = True
             report.unchanged += unchanged
         for name, reason in found.broken:
-            if not self._may_be_picture(name):
+            entry = KnownFile._make(known[name]) if name in known else None
+            if entry is not None and entry.state != "failed":
+                continue  # a photo was there and a dead link is now: it is missing, and comes back with its target
+            known.pop(name, None)
+            if judge_name(name) is not NameVerdict.PICTURE:  # the name alone decides where there are no bytes
                 report.ignored += 1
-            elif name not in known:
+                if entry is not None:
+                    self._excluded.append(entry.id)
+            elif entry is None:
                 item = WorkItem(self.root.id, found.folder, name, size=0, mtime_ns=0)
                 self.obstacles.append(Outcome(item, ReadFailure(Trouble.SURROUNDINGS, reason)))
-            elif KnownFile._make(known[name]).state == "failed":
-                known.pop(name)
+            else:
                 report.failed += 1
-            # Otherwise a photo was there and a dead link is now: it is missing, and comes back with its target.
         for name in found.excluded:
             report.ignored += 1
             row = known.pop(name, None)

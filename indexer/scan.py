@@ -45,9 +45,11 @@ def scan(root: bytes, *, under: bytes = b"", other_roots: frozenset[bytes] = fro
         RootUnavailableError: the root (or `under`) cannot be listed.
     """
     rules = IgnoreRules()
-    for depth in range(under.count(b"/") + 1 if under else 0):
-        parent = b"/".join(under.split(b"/")[:depth])
-        rules = rules.below(parent, os.path.join(root, parent, IGNORE_FILE))
+    try:
+        for _folder, above in _way_down(root, under):
+            rules = above
+    except OSError as error:
+        raise RootUnavailableError(error.strerror or str(error)) from error
     visited: set[tuple[int, int]] = set()
     pending: list[tuple[bytes, IgnoreRules]] = [(under, rules)]
     links: list[tuple[bytes, IgnoreRules]] = []
@@ -88,6 +90,30 @@ def scan(root: bytes, *, under: bytes = b"", other_roots: frozenset[bytes] = fro
                 (links if entry.is_symlink() else folders).append((subfolder, rules))
         pending.extend(reversed(folders))
         yield found
+
+
+def leaves_out(root: bytes, under: bytes) -> bool:
+    """Does a rule keep a walk over the root out of its sub-folder `under` (relative)?"""
+    try:
+        return any(
+            hidden(os.path.basename(folder), folder=True) or rules.exclude(folder, folder=True)
+            for folder, rules in _way_down(root, under)
+        )
+    except OSError:
+        return False  # the walk will say what cannot be read
+
+
+def _way_down(root: bytes, under: bytes) -> Iterator[tuple[bytes, IgnoreRules]]:
+    """The folders from the root's own down to `under` (relative), each with the rules of those above it.
+
+    Raises:
+        OSError: an ignore file is there and cannot be read.
+    """
+    rules, parent = IgnoreRules(), b""
+    for name in under.split(b"/") if under else ():
+        rules = rules.below(parent, os.path.join(root, parent, IGNORE_FILE))
+        parent = os.path.join(parent, name)
+        yield parent, rules
 
 
 def _sort_entry(

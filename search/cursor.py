@@ -54,10 +54,11 @@ class Cursor:
             if version != _VERSION or not inflater.eof:
                 raise ValueError("another version")
             ids = np.cumsum(np.asarray(steps, dtype=np.int64)).tolist()
-            cursor = cls(str(asked), int(newest), frozenset(ids), bool(exact))
-        except (ValueError, TypeError, OverflowError, binascii.Error, zlib.error) as error:
+            cursor = cls(str(asked), int(np.int64(newest)), frozenset(ids), bool(exact))
+        except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error, zlib.error) as error:
             raise UsageError(
-                "this is no place to go on from", hint="give what `next` of an earlier page said, unchanged"
+                "this is no place to go on from",
+                hint="give `after` (--after) what `next` of an earlier page said, unchanged",
             ) from error
         if cursor.question != question:
             raise UsageError(

@@ -15,7 +15,9 @@ from datetime import UTC, date, datetime
 from typing import Literal, TypeAlias
 
 from photoseek.conditions import AddedSince, Compare, Condition, Contains, Ids, Near, Shape, Taken, Under, Words
+from photoseek.contracts import FORMATS
 from photoseek.errors import UsageError
+from photoseek.paths import absolute
 from photoseek.search.phrases import has_word
 from photoseek.search.places import find_city
 
@@ -30,7 +32,10 @@ class _TakenField:
 
     def between(self, first: Moment | None, last: Moment | None) -> Condition:
         """From the beginning of `first` to the end of `last`: years, months, days or moments; None is open."""
-        return Taken(_iso(first), _iso(last))
+        taken = Taken(_iso(first), _iso(last))
+        if taken.first is not None and taken.last is not None and taken.first[: len(taken.last)] > taken.last:
+            raise UsageError(f"{taken.first} is later than {taken.last}", hint="the earlier date stands first")
+        return taken
 
     def on(self, when: Moment) -> Condition:
         """In this year or month, or on this day."""
@@ -57,6 +62,8 @@ class _TextField:
         """Holds these words anywhere, in any case."""
         if not text.strip():
             raise UsageError(f"where.{self._field} needs some text to look for")
+        if "\0" in text or not _is_text(text):  # SQLite would look for what stands before the zero
+            raise UsageError(f"{text!r} is no text to look for")
         return Contains(self._field, text.strip())
 
 
@@ -89,6 +96,8 @@ class _NumberField:
     def _number(self, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise UsageError(f"where.{self._field} compares with a whole number, not with {value!r}")
+        if not -(2**63) <= value < 2**63:
+            raise UsageError(f"{value} is out of reach: numbers have 64 bits")
         return value
 
 
@@ -124,7 +133,7 @@ class Where:
 
     def under(self, *folders: str | os.PathLike[str]) -> Condition:
         """In one of these folders, or below."""
-        return _any([Under(os.path.abspath(os.fsencode(folder))) for folder in folders], "a folder")
+        return _any([Under(absolute(folder)) for folder in folders], "a folder")
 
     def near(self, latitude: float, longitude: float, km: float) -> Condition:
         """Taken at most `km` kilometres from a place, in degrees, north and east positive."""
@@ -180,9 +189,21 @@ def _any(conditions: Sequence[Condition], what: str) -> Condition:
     return combined
 
 
+def _is_text(text: str) -> bool:
+    """Can it be written as UTF-8? Bytes of a command line that are none come as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _format(name: str) -> str:
-    lower = name.lower().lstrip(".")
-    return {"jpg": "jpeg", "tif": "tiff", "heif": "heic"}.get(lower, lower)
+    lower = name.strip().lower().lstrip(".")
+    known = {"jpg": "jpeg", "tif": "tiff", "heif": "heic"}.get(lower, lower)
+    if known not in FORMATS:
+        raise UsageError(f"{name!r} is no format of photos", hint=f"formats are {', '.join(FORMATS)}, each by itself")
+    return known
 
 
 def _iso(moment: Moment | None) -> str | None:

@@ -62,8 +62,11 @@ class Query:
         """A query of these parts, in order; it may be empty.
 
         Raises:
-            UsageError: a weight is no finite number.
+            UsageError: a weight is no finite number, or words are no text.
         """
+        for part in parts:
+            if isinstance(part, Words) and not isinstance(part.text, str):
+                raise UsageError(f"words to search for are text, not {part.text!r}")
         if not all(math.isfinite(part.weight) for part in parts):
             raise UsageError("a weight must be a finite number")
         query = cls.__new__(cls)

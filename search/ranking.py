@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoseek.contracts import Candidates, Embeddings, IdSet, PhotoRow, VectorStore
-from photoseek.errors import UsageError
+from photoseek.errors import UsageError, check_whole
 from photoseek.search.cursor import Cursor
 from photoseek.search.query import Term
 from photoseek.search.results import Match, Photo, Results, Verdict, taken_time
@@ -70,8 +70,9 @@ class PageOptions:
     include_missing: bool = False
 
     def __post_init__(self) -> None:
-        if self.limit < 0 or self.offset < 0:
-            raise UsageError("limit and offset must not be negative")
+        check_whole(0, limit=self.limit, offset=self.offset)
+        if self.after is not None and not isinstance(self.after, str):
+            raise UsageError(f"the place to go on from is a text, not {self.after!r}")
         if self.after is not None and self.offset:
             raise UsageError("give either an offset or the place to go on from")
         if self.order not in ("relevance", "newest"):
@@ -135,7 +136,7 @@ class _Ranking:
             raise UsageError(
                 "nothing can be said about how likely photos show this: the query has no words, or its model was"
                 " never calibrated",
-                hint="leave out the least confidence and the order",
+                hint="leave out `min_confidence` and `order` (--min-confidence, --order)",
             )
 
     def page(self, undated: int) -> Results:

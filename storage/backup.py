@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from photoseek.errors import UsageError
@@ -16,11 +17,13 @@ def back_up(store: Store, target: Path) -> None:
     """Copy the catalog to the new folder `target`, whole or not at all, and build its index there.
 
     Raises:
-        UsageError: `target` exists.
+        UsageError: `target` exists, or lies in the library.
         StorageFullError: the target's disk is full.
     """
-    if target.exists():
+    if os.path.lexists(target):
         raise UsageError(f"{target} exists; name a folder that does not, and it will be made")
+    if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(store.folder)):
+        raise UsageError(f"{target} lies in the library itself", hint="name a folder elsewhere, best on another disk")
     with new_folder(target) as folder:
         catalog = store.catalog.backup(folder)
         try:

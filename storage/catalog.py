@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,11 +77,19 @@ class Catalog:
 
         Raises:
             LibraryNotFoundError: there is none.
-            LibraryUnreadableError: the file is no catalog, or damaged.
+            LibraryUnreadableError: the file is no catalog, damaged, or may not be looked at.
             UnsupportedSchemaError: a newer photoseek wrote it.
         """
         path = folder / CATALOG_NAME
-        if not path.is_file():
+        try:
+            there = stat.S_ISREG(os.stat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        except OSError as error:
+            raise LibraryUnreadableError(
+                f"the library {folder} cannot be opened: {error.strerror}", hint="name another library with --library"
+            ) from error
+        if not there:
             raise LibraryNotFoundError(folder)
         database = Database(path)
         with database.reading() as connection:
@@ -247,6 +256,14 @@ class Catalog:
     def file_ids(self, root_id: int) -> list[int]:
         with self.database.reading() as connection:
             return list(connection.scalars(sa.select(schema.files.c.id).where(schema.files.c.root_id == root_id)))
+
+    def iter_places(self, root_id: int) -> Iterator[bytes]:
+        """Where the root's indexed files stood, relative to it."""
+        files = schema.files.c
+        statement = sa.select(files.folder, files.name).where(files.root_id == root_id, files.state == "indexed")
+        with self.database.reading() as connection:
+            for folder, name in connection.execute(statement):
+                yield os.path.join(folder, name)
 
     def missing_ids(self) -> list[int]:
         with self.database.reading() as connection:

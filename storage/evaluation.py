@@ -6,7 +6,9 @@ where it holds or where it surely does not hold, and "not" turns one question in
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import os
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -42,8 +44,8 @@ ROUNDING = 1e-6
 def can_evaluate(condition: Condition) -> bool:
     """Do the columns hold what the condition asks for? Otherwise SQL answers it."""
     match condition:
-        case And(left, right) | Or(left, right):
-            return can_evaluate(left) and can_evaluate(right)
+        case And(parts) | Or(parts):
+            return all(can_evaluate(part) for part in parts)
         case Not(inner):
             return can_evaluate(inner)
         case Compare(field, _, value):
@@ -58,10 +60,9 @@ def can_evaluate(condition: Condition) -> bool:
 def evaluate(condition: Condition, columns: Columns, roots: Sequence[Root], *, negated: bool = False) -> Mask:
     """(rows,): where the condition holds; with `negated`, where its opposite does."""
     match condition:
-        case And(left, right) | Or(left, right):
-            masks = [evaluate(part, columns, roots, negated=negated) for part in (left, right)]
-            both = isinstance(condition, And) != negated
-            return masks[0] & masks[1] if both else masks[0] | masks[1]
+        case And(parts) | Or(parts):
+            masks = (evaluate(part, columns, roots, negated=negated) for part in parts)
+            return functools.reduce(operator.and_ if isinstance(condition, And) != negated else operator.or_, masks)
         case Not(inner):
             return evaluate(inner, columns, roots, negated=not negated)
         case Compare("format", symbol, str(value)):

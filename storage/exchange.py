@@ -7,6 +7,7 @@ SHA-256 of the photo's bytes and that of its prepared picture; `space.json`, the
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def export_vectors(catalog: Catalog, space: Space, target: Path) -> int:
         UsageError: `target` exists.
         StorageFullError: the disk is full; `target` does not exist then.
     """
-    if target.exists():
+    if os.path.lexists(target):
         raise UsageError(f"{target} exists; name a folder that does not")
     statement = sa.text(
         "SELECT p.content_digest, e.picture_digest, e.vector FROM embeddings e JOIN prepared p"

@@ -55,10 +55,10 @@ _TEXTS = {
 def compile_condition(condition: Condition, roots: list[Root]) -> sa.ColumnElement[bool]:
     """A condition as SQL's WHERE; `roots` turn absolute folders into places of the catalog."""
     match condition:
-        case And(left, right):
-            return sa.and_(compile_condition(left, roots), compile_condition(right, roots))
-        case Or(left, right):
-            return sa.or_(compile_condition(left, roots), compile_condition(right, roots))
+        case And(parts):
+            return sa.and_(*(compile_condition(part, roots) for part in parts))
+        case Or(parts):
+            return sa.or_(*(compile_condition(part, roots) for part in parts))
         case Not(inner):
             return sa.not_(compile_condition(inner, roots))
         case Compare(field, symbol, value):

@@ -225,3 +225,119 @@ def test_words_without_quotes_are_answered_with_quotes(command: Command, indexed
 )
 def test_what_a_list_cannot_do_is_refused(command: Command, indexed: Path, option: list[str]) -> None:
     assert f"{option[0]} needs words or an example" in refused(command("search", "--format", "png", *option), 2)
+
+
+OPTIONS_WITH_TEXT = [
+    *("taken", "camera", "lens", "rating", "folder", "near", "place", "format", "shape", "min-width"),
+    *("query", "like", "without", "weight", "html", "after", "limit", "device", "library"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        *((["search", "red", f"--{option}", ""], f"--{option}") for option in OPTIONS_WITH_TEXT),
+        (["--library", "", "status"], "--library"),
+        (["search", "red", "--camera", "  "], "--camera"),
+        (["search", "", "--format", "png"], "QUERY"),
+        (["index", "{photos}", "--model", ""], "--model"),
+        (["index", "{photos}", ""], "PATH"),
+        (["classify", "{photos}/red.png", "--label", "a", "--label", ""], "--label"),
+        (["classify", "", "--label", "a", "--label", "b"], "PHOTO"),
+        (["roots", "move", "{photos}", ""], "NEW"),
+        (["roots", "move", "", "{photos}"], "OLD"),
+        (["roots", "remove", ""], "PATH"),
+        (["models", "use", ""], "NAME"),
+        (["models", "prune", ""], "NAME"),
+        (["backup", ""], "TARGET"),
+        (["forget", ""], "PATH"),
+    ],
+)
+def test_an_empty_value_is_refused_by_its_name(
+    command: Command, indexed: Path, arguments: list[str], name: str
+) -> None:
+    said = refused(command(*(argument.format(photos=indexed) for argument in arguments)), 2)
+    assert f"Error: {name} is empty\n" in said
+
+
+def test_paths_that_are_too_long_are_no_tracebacks(command: Command, indexed: Path) -> None:
+    long = indexed / ("x" * 300)
+    for arguments in (["status"], ["search", "red"], ["index", indexed]):
+        assert "File name too long" in refused(command(*arguments, library=long), 3)
+    refused(command("index", "--model", long), 1)
+    refused(command("models", "use", long), 1)
+    refused(command("backup", long), 1)
+    refused(command("index", long), 2)
+    refused(command("roots", "move", indexed, long), 2)
+    answer = command("search", "red", "--html", f"{long}.html")
+    assert (answer.code, answer.out) == (1, "")
+    assert "could not be written: File name too long" in answer.err
+
+
+def test_a_user_who_does_not_exist_has_no_folder(command: Command, indexed: Path) -> None:
+    assert "there is no photo library" in refused(command("status", library="~nobody-of-that-name/x"), 3)
+    assert "there is no model" in refused(command("models", "use", "~nobody-of-that-name/x"), 1)
+
+
+def test_a_backup_is_not_written_over_a_link(command: Command, indexed: Path) -> None:
+    (indexed / "link").symlink_to(indexed / "nowhere")
+    assert "exists" in refused(command("backup", indexed / "link"), 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--taken", "2024-13"], ["--taken 2024-13: ", "as in 2024, 2024-06"]),
+        (["--taken", "2024..2023"], ["--taken 2024..2023: 2024 is later than 2023"]),
+        (["--rating", "4..2"], ["--rating 4..2: ", "as in --rating 2..3"]),
+        (["--near", "91,0,1km"], ["--near 91,0,1km: ", "as in 45.44"]),
+        (["--near", "0,0,0"], ["--near 0,0,0: "]),
+        (["--camera", os.fsdecode(b"\xff")], [r"--camera \udcff: "]),
+        (["--format", "heic,png"], ["--format heic,png: ", "jpeg, png"]),
+        (["--format", os.fsdecode(b"\xff")], [r"--format \udcff: "]),
+        (["--min-width", "9" * 20], [f"--min-width {'9' * 20}: "]),
+        (["--folder", os.fsdecode(b"a"), "--place", "Nocitylikethis"], ["--place Nocitylikethis: "]),
+        (["red", "--weight", "nan"], ["--weight", "nan is no finite number"]),
+        (["red", "--min-confidence", "nan"], ["--min-confidence", "nan is no finite number"]),
+        (["red", "--after", "zz"], ["no place to go on from", "--after"]),
+        (["--like", "{photos}/red.png", "--min-confidence", ".5"], ["--min-confidence"]),
+        (["red", "--device", "foo"], ["unknown device 'foo'"]),
+        (["red", "--device", "cuda:-1"], ["unknown device 'cuda:-1'"]),
+    ],
+    ids=lambda value: ascii(value),
+)
+def test_a_wrong_value_is_refused_by_its_option(
+    command: Command, indexed: Path, arguments: list[str], said: list[str]
+) -> None:
+    answer = refused(command("search", *(argument.format(photos=indexed) for argument in arguments)), 2)
+    assert [part for part in said if part not in answer] == [], answer
+
+
+def test_an_example_that_cannot_be_read_says_so_once(command: Command, indexed: Path) -> None:
+    (indexed / "loop.jpg").symlink_to(indexed / "loop.jpg")
+    for example in (indexed / "loop.jpg", indexed / ("x" * 300)):
+        assert refused(command("search", "--like", example), 1).count("cannot be read") == 1
+
+
+def test_a_backup_in_the_library_itself_is_refused(command: Command, indexed: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "library")
+    for target in (tmp_path / "library" / "copy", tmp_path / "link" / "deep" / "copy"):
+        assert "lies in the library itself" in refused(command("backup", target), 2)
+    assert command("backup", tmp_path / "library-copy").code == 0
+
+
+def test_a_root_is_not_moved_to_where_none_of_its_photos_stand(command: Command, indexed: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    write_photo(tmp_path / "other" / "photo.png", "green")
+    for target in ("empty", "other"):
+        assert f"none of the photos of {indexed} stand in" in refused(
+            command("roots", "move", indexed, tmp_path / target), 2
+        )
+    shutil.move(indexed, tmp_path / "empty" / "inner")
+    (tmp_path / "empty" / "inner" / "red.png").unlink()
+    assert command("roots", "move", indexed, tmp_path / "empty" / "inner").code == 0
+    command("index", tmp_path / "other")
+    (tmp_path / "other" / "photo.png").unlink()
+    command("forget", tmp_path / "other" / "photo.png")
+    (tmp_path / "new").mkdir()
+    assert command("roots", "move", tmp_path / "other", tmp_path / "new").code == 0, "nothing to be missed"

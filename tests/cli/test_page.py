@@ -253,3 +253,16 @@ def test_a_page_goes_along_with_texts_for_programs(command: Command, indexed: Pa
 )
 def test_coordinates_are_said_in_degrees(latitude: float, longitude: float, text: str) -> None:
     assert coordinates(latitude, longitude) == text
+
+
+def test_bytes_that_are_no_text_are_shown_as_lists_show_them(
+    command: Command, photos: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    write_photo(photos / "red.png", "red")
+    command("index", photos, "--model", tiny_checkpoint)
+    target = tmp_path / "t.html"
+    question, folder = os.fsdecode(b"red \xff\x1b"), os.fsdecode(b"nu/f\xe9te")
+    assert command("search", question, "--html", target).code == 0
+    assert r"red \udcff\x1b" in read(target.read_text("utf-8")).all("h1")[0].text
+    assert command("search", "--folder", folder, "--html", target).code == 0
+    assert r"in nu/f\udce9te" in [tag.text for tag in read(target.read_text("utf-8")).all("p")]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -125,3 +127,91 @@ def test_a_dry_run_copies_nothing(
     written = {path.name for path in after if after[path] != before.get(path)}
     assert written <= {"catalog.sqlite-shm", "catalog.sqlite-wal", "queries.sqlite", "library"}, "SQLite's own files"
     assert os.path.exists(photos / "new.png")
+
+
+@pytest.mark.parametrize("name", [".hid", ".hid/deep", "shots", "@eaDir"])
+def test_a_folder_that_is_left_out_and_named_all_the_same_is_kept(
+    command: Command, photos: Path, tiny_checkpoint: Path, name: str
+) -> None:
+    write_photos(photos, 2)
+    write_photos(photos / name, 3, first_seed=20)
+    (photos / ".photoseekignore").write_text("shots/\n")
+    command("index", photos, "--model", tiny_checkpoint)
+    assert command("index", photos / name, "--dry-run").lines == ["Would read 3 files, new or changed; 0 unchanged."]
+    assert command("index", photos / name).lines[0].startswith("3 photos seen: 3 indexed")
+    assert command("index").lines[0].startswith("5 photos seen: 0 indexed, 5 unchanged")
+    assert len(command("search", "red", "--paths").lines) == 5
+    assert roots(command) == [str(photos), str(photos / name)]
+
+
+def test_an_ignore_file_that_cannot_be_read_is_no_traceback(
+    command: Command, photos: Path, tiny_checkpoint: Path
+) -> None:
+    write_photos(photos / "part", 2)
+    command("index", photos, "--model", tiny_checkpoint)
+    (photos / ".photoseekignore").mkdir()
+    assert "Offline" in command("index", photos / "part").out
+
+
+def test_a_terminal_obeys_no_name(
+    command: Command, photos: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wild = "a\x1b]0;owned\a\n\u202eb"
+    monkeypatch.chdir(tmp_path)
+    write_photos(photos, 2)
+    write_photo(photos / "alone" / f"{wild}.png", "red")
+    Path(f"{wild}.txt").write_text("text")
+    Path(wild).mkdir()
+    command("index", photos, "--model", tiny_checkpoint)
+    (photos / "alone" / f"{wild}.png").unlink()
+    for arguments in (
+        ["index", f"{wild}.txt"],
+        ["index", f"{wild}/nothing"],
+        ["forget", wild],
+        ["search", "--like", wild],
+        ["search", wild, "two"],
+        ["search", "red", f"--{wild}"],
+        ["search", "red", "--order", wild],
+        ["search", "red", "--folder", photos / "alone", "--open"],
+        ["search", "--folder", wild],
+        ["search", wild, "--html", f"{wild}.html"],
+        ["classify", photos / "00.png", "--label", wild, "--label", "b"],
+        ["roots", "remove", wild],
+        ["backup", f"{wild}/copy"],
+        ["roots", "move", photos, wild],
+        ["models", "use", wild],
+        [wild],
+    ):
+        answer = command(*arguments)
+        assert not {"\x1b", "\a", "\u202e"}.intersection(answer.out + answer.err), arguments
+        assert r"\x1b]0;owned" in answer.out + answer.err, arguments
+    assert r"\x1b]0;owned" in command("status", library=wild).err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_an_output_that_cannot_be_written_is_one_sentence(
+    command: Command, environment: dict[str, str], photos: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    write_photos(photos, 3)
+    command("index", photos, "--model", tiny_checkpoint)
+    run = [sys.executable, "-m", "photoseek", "--library", str(tmp_path / "library")]
+    listing = ["search", "--format", "png"]
+    for arguments in (
+        ["status"],
+        [*listing, "--json"],
+        [*listing, "--paths"],
+        [*listing, "--preview-as", "blocks"],
+        ["-h"],
+    ):
+        with open("/dev/full", "w") as full:
+            ended = subprocess.run([*run, *arguments], stdout=full, stderr=subprocess.PIPE, env=environment, text=True)
+        assert (ended.returncode, ended.stderr) == (
+            1,
+            "Error: standard output cannot be written: No space left on device\n",
+        ), arguments
+    silent = ["sh", "-c", '"$@" 2>&-', "sh", *run, "index"]
+    ended = subprocess.run(silent, stdout=subprocess.PIPE, env=environment, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "3 photos seen: 0 indexed, 3 unchanged.\n")
+    closed = ["sh", "-c", '"$@" >&-', "sh", *run, "status"]
+    ended = subprocess.run(closed, stderr=subprocess.PIPE, env=environment, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "Error: standard output is closed\n")

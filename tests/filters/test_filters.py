@@ -186,6 +186,26 @@ def test_a_wrong_date_is_answered_with_an_example(wrong: str) -> None:
     assert "2024-06" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize(
+    ("first", "last"), [("2024", "2020"), ("2024-06", "2024-05"), ("2024-06-02", "2024-06-01T23:59"), (2024, 2023)]
+)
+def test_a_range_that_ends_before_it_begins_is_refused(first: str | int, last: str | int) -> None:
+    with pytest.raises(UsageError, match=rf"{first} is later than {last}"):
+        where.taken.between(first, last)
+
+
+@pytest.mark.parametrize(("first", "last"), [("2024-06-15", "2024"), ("2024", "2024-06-15"), ("2024-06", "2024-06")])
+def test_a_range_may_end_in_what_it_begins_in(first: str, last: str) -> None:
+    where.taken.between(first, last)
+
+
+@pytest.mark.parametrize("name", ["foo", "heic,png", "", "\ud800"])
+def test_a_format_that_is_none_is_answered_with_those_that_are(name: str) -> None:
+    with pytest.raises(UsageError, match="no format of photos") as caught:
+        where.format("png", name)
+    assert "jpeg, png" in (caught.value.hint or "")
+
+
 NO_OPTIONS = dict.fromkeys(NAMES)
 
 
@@ -216,6 +236,7 @@ def test_an_option_is_the_condition_it_stands_for(option: str, value: object, co
     [
         ("rating", "6"),
         ("rating", "good"),
+        ("rating", "4..2"),
         ("near", "1,2"),
         ("near", "1.2.3,4,5"),
         ("near", "91,0,5"),

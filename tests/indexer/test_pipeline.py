@@ -293,6 +293,20 @@ def test_files_that_never_could_be_read_are_failures_with_a_reason(library: Phot
     assert (report.indexed, report.failed) == (1, 1)
 
 
+def test_what_leads_nowhere_and_has_no_pictures_name_is_ignored(library: PhotoLibrary, photos: Path) -> None:
+    write_photos(photos, 1)
+    (photos / "README").symlink_to(photos / "nothing")
+    os.mkfifo(photos / "pipe")
+    for _ in range(3):
+        report = index(library, photos)
+        assert (report.seen, report.failed, report.ignored, report.missing) == (1, 0, 2, 0)
+    write_photo(photos / "nothing", "red", seed=5)
+    assert index(library, photos).indexed == 2, "a picture without a picture's name, and the link to it"
+    (photos / "nothing").unlink()
+    assert index(library, photos).missing == 2
+    assert library.status().missing == 2
+
+
 # Roots that are away
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -267,6 +270,14 @@ def test_a_cursor_survives_its_text(cursor: Cursor) -> None:
 def test_any_other_text_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(UsageError):
         Cursor.decode(text, "q")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000 + "]" * 100_000, f'[1, "q", 1, 1, {"[" * 90 + "]" * 90}]', f'[1, "q", {10**30}, 1, []]']
+)
+def test_a_cursor_that_somebody_made_up_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="no place to go on from"):
+        Cursor.decode(base64.urlsafe_b64encode(zlib.compress(text.encode())).decode().rstrip("="), "q")
 
 
 def test_a_cursor_of_another_search_is_refused() -> None:

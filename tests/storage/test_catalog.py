@@ -64,6 +64,22 @@ def test_no_catalog_and_the_empty_file_of_a_killed_process_are_no_library(tmp_pa
         Catalog.open(tmp_path)
 
 
+def test_a_library_that_may_not_be_looked_at_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    locked, is_root = tmp_path / "locked", os.geteuid() == 0
+    (locked / "inside").mkdir(parents=True)
+    locked.chmod(0)
+    if is_root:
+        os.seteuid(65534)  # whom permissions hold back
+    try:
+        for folder in (locked, locked / "inside"):
+            with pytest.raises(LibraryUnreadableError, match="cannot be opened: Permission denied"):
+                Catalog.open(folder)
+    finally:
+        if is_root:
+            os.seteuid(0)
+        locked.chmod(0o700)
+
+
 def test_a_newer_schema_is_refused(made: Path) -> None:
     with sqlite3.connect(made / CATALOG_NAME) as connection:
         connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")

@@ -23,5 +23,5 @@ def test_all_of_them_must_hold_together_with_the_filter() -> None:
     rated = where.rating >= 4
     assert Asked.of(Query("a beach")).condition(None) is None
     assert Asked.of(Query("a beach")).condition(rated) == rated
-    assert Asked.of(Query('"a" "b"')).condition(None) == And(Exact("a"), Exact("b"))
-    assert Asked.of(Query('"a"') - Query('"b"')).condition(rated) == And(And(rated, Exact("a")), Not(Exact("b")))
+    assert Asked.of(Query('"a" "b"')).condition(None) == And((Exact("a"), Exact("b")))
+    assert Asked.of(Query('"a"') - Query('"b"')).condition(rated) == And((rated, Exact("a"), Not(Exact("b"))))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_photos import encoded, four_colours
 
-from photoseek.contracts import ReadFailure, Trouble
+from photoseek.contracts import FORMATS, ReadFailure, Trouble
 from photoseek.indexer.formats import (
     EXTENSIONS_BY_FORMAT,
     OTHER_EXTENSIONS,
@@ -140,3 +140,7 @@ def test_any_bytes_get_a_verdict_of_one_line(head: bytes, name: bytes) -> None:
         assert verdict.reason.isprintable()
     else:
         assert verdict in EXTENSIONS_BY_FORMAT
+
+
+def test_the_formats_that_can_be_asked_for_are_those_that_are_read() -> None:
+    assert tuple(EXTENSIONS_BY_FORMAT) == FORMATS

@@ -1,0 +1,31 @@
+"""Paths as callers give them, checked: as bytes, since a name on the disk need not be text."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from photoseek.errors import UsageError
+
+
+def absolute(path: str | os.PathLike[str]) -> bytes:
+    """The absolute path; links are left as they are.
+
+    Raises:
+        UsageError: it is empty, as an unset variable of a script is (it would mean the current folder), or no path.
+    """
+    name = os.fspath(path)
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{name!r} is no path: no file can have such a name") from error
+    if not encoded:
+        raise UsageError("an empty path was given", hint='the current folder is "."')
+    if b"\0" in encoded:
+        raise UsageError(f"{name!r} is no path: no file can have such a name")
+    return os.path.abspath(encoded)
+
+
+def absolute_path(path: str | os.PathLike[str]) -> Path:
+    """The same as a `Path`."""
+    return Path(os.fsdecode(absolute(path)))
