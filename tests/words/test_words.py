@@ -275,9 +275,6 @@ FACTS = st.builds(
     functools.partial(CameraFacts),  # of the class itself Hypothesis would make up the other fields, too
     camera_make=SOME,
     camera_model=SOME,
-    orientation=st.integers(1, 8),
-    taken_offset_minutes=st.none(),
-    rating=st.none() | st.integers(0, 5),
     lens=SOME,
     title=SOME,
     captions=st.lists(TEXTS, max_size=2).map(tuple),
