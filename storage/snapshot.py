@@ -22,7 +22,7 @@ from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog
 from photoseek.storage.column_files import KnownFiles, MappedColumns, open_columns
 from photoseek.storage.facts import Facts
-from photoseek.storage.faissfile import flat_rows, open_index, score_rows
+from photoseek.storage.faissfile import flat_rows, new_flat, open_index, score_rows
 from photoseek.storage.generations import Generation, read_generation, read_ids
 from photoseek.storage.idset import IdSet, positions_of
 from photoseek.storage.list_files import open_lists, read_shapes
@@ -69,20 +69,16 @@ class Snapshot:
         space: Space,
         mapped: _Mapped | None,
         delta_ids: NDArray[np.int64],
-        delta: Embeddings,
+        delta: faiss.IndexScalarQuantizer,
         masked: NDArray[np.int64],
     ) -> None:
+        """`delta` is flat: its row i holds the vector of `delta_ids[i]`, which are newer than all that is mapped."""
         self.space = space
         self._mapped = mapped
         self._delta_ids, self._delta = delta_ids, delta
         self.masked = masked
-        self._delta_open = ~np.isin(delta_ids, masked)
-        if mapped is not None and len(masked):
-            shown = np.ones(len(mapped.ids), dtype=np.bool_)
-            shown[positions_of(masked, mapped.ids)] = False
-            self._selector = faiss.IDSelectorBitmap(np.packbits(shown, bitorder="little"))
-        else:
-            self._selector = None
+        self._selector = _selector_without(masked, self._mapped_ids)
+        self._delta_selector = _selector_without(masked, delta_ids)
         self._facts: Facts | None = None
         self._facts_guard = threading.Lock()
 
@@ -112,7 +108,7 @@ class Snapshot:
             found = None if exact else self._search_lists(self._mapped, query, count, chosen)
             ids, scores = found or self._search_flat(self._mapped, query, count, chosen)
         if len(self._delta_ids):
-            newer_ids, newer_scores = self._search_delta(query, chosen)
+            newer_ids, newer_scores = self._search_delta(query, count, chosen)
             ids, scores = np.concatenate([ids, newer_ids]), np.concatenate([scores, newer_scores])
         if len(ids) > count > 0:
             kept = np.flatnonzero(scores >= np.partition(scores, len(scores) - count)[len(scores) - count])
@@ -154,15 +150,13 @@ class Snapshot:
         """
         wanted = np.asarray(ids, dtype=np.int64)
         out = np.empty((len(wanted), self.space.dim), dtype=np.float32)
-        in_delta = np.isin(wanted, self._delta_ids)
-        out[in_delta] = self._delta[positions_of(wanted[in_delta], self._delta_ids)]
-        rest = wanted[~in_delta]
-        if len(rest):
-            mapped = self._mapped
-            positions = positions_of(rest, mapped.ids) if mapped is not None else rest[:0]
-            if mapped is None or len(positions) != len(rest):
-                raise KeyError(f"no vector for some of the embeddings {rest[:5].tolist()}")
-            out[~in_delta] = flat_rows(mapped.flat)[positions]
+        mapped = self._mapped
+        newer = wanted > (mapped.ids[-1] if mapped is not None and len(mapped.ids) else 0)
+        out[newer] = _vectors_of(self._delta, self._delta_ids, wanted[newer])
+        if mapped is not None:
+            out[~newer] = _vectors_of(mapped.flat, mapped.ids, wanted[~newer])
+        elif not newer.all():
+            raise KeyError(f"no vector for some of the embeddings {wanted[~newer][:5].tolist()}")
         return out
 
     @property
@@ -174,10 +168,11 @@ class Snapshot:
             return allowed
         return self.id_set(allowed.ids())
 
-    def _search_delta(self, query: NDArray[np.float32], allowed: IdSet | None) -> _Found:
-        chosen = self._delta_open if allowed is None else allowed.delta
-        scores = self._delta @ query
-        return self._delta_ids[chosen], scores[chosen]
+    def _search_delta(self, query: NDArray[np.float32], count: int, allowed: IdSet | None) -> _Found:
+        if allowed is None:
+            return _scan(self._delta, self._delta_ids, self._delta_selector, query, count)
+        best, scores = score_rows(self._delta, np.flatnonzero(allowed.delta), query, count)
+        return self._delta_ids[best], scores
 
     def _search_flat(self, mapped: _Mapped, query: NDArray[np.float32], count: int, allowed: IdSet | None) -> _Found:
         """Every allowed row scored."""
@@ -187,10 +182,7 @@ class Snapshot:
                 return self._score(mapped, np.flatnonzero(allowed.mapped), query, count)
             selector = faiss.IDSelectorBitmap(allowed.position_bits)
             count = min(count, allowed.mapped_count)
-        parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
-        scores, found = mapped.flat.search(query[None], min(count, len(mapped.ids)), params=parameters)
-        real = found[0] >= 0
-        return mapped.ids[found[0][real]], scores[0][real]
+        return _scan(mapped.flat, mapped.ids, selector, query, count)
 
     def _search_lists(
         self, mapped: _Mapped, query: NDArray[np.float32], count: int, allowed: IdSet | None
@@ -298,11 +290,12 @@ class SnapshotSource:
             start = max(start, last.last_id)
         rows = read_blobs(connection, space.id, after=start)
         ids = np.array([id for id, _vector in rows], dtype=np.int64)
-        delta = from_blobs([vector for _id, vector in rows], space.dim).astype(np.float32)
+        delta = new_flat(space.dim)
         if reuse:
             assert last is not None
             ids = np.concatenate([last._delta_ids, ids])
-            delta = np.concatenate([last._delta, delta]) if len(rows) else last._delta
+            delta.add_sa_codes(flat_rows(last._delta).view(np.uint8))
+        delta.add_sa_codes(from_blobs([vector for _id, vector in rows], space.dim).view(np.uint8))
         masked = np.array(
             connection.scalars(
                 sa.select(schema.masked.c.embedding_id)
@@ -312,6 +305,40 @@ class SnapshotSource:
             dtype=np.int64,
         )
         return Snapshot(space, mapped, ids, delta, masked)
+
+
+def _selector_without(masked: NDArray[np.int64], ids: NDArray[np.int64]) -> faiss.IDSelectorBitmap | None:
+    """Passes the rows of those `ids` that are not masked; None where it would pass all."""
+    hidden = positions_of(masked, ids)
+    if not len(hidden):
+        return None
+    shown = np.ones(len(ids), dtype=np.bool_)
+    shown[hidden] = False
+    return faiss.IDSelectorBitmap(np.packbits(shown, bitorder="little"))
+
+
+def _scan(
+    flat: faiss.IndexScalarQuantizer,
+    ids: NDArray[np.int64],
+    selector: faiss.IDSelectorBitmap | None,
+    query: NDArray[np.float32],
+    count: int,
+) -> _Found:
+    """The best of all rows of a flat index, row i being that of `ids[i]`."""
+    parameters = faiss.SearchParameters(sel=selector) if selector is not None else None
+    scores, found = flat.search(query[None], min(count, len(ids)), params=parameters)
+    real = found[0] >= 0
+    return ids[found[0][real]], scores[0][real]
+
+
+def _vectors_of(
+    flat: faiss.IndexScalarQuantizer, ids: NDArray[np.int64], wanted: NDArray[np.int64]
+) -> NDArray[np.float16]:
+    """The rows of a flat index, row i being that of `ids[i]`, that have the wanted ids; KeyError where one has not."""
+    positions = positions_of(wanted, ids)
+    if len(positions) != len(wanted):
+        raise KeyError(f"no vector for some of the embeddings {wanted[:5].tolist()}")
+    return flat_rows(flat)[positions]
 
 
 def _open_lists(folder: Path, reach: Reach) -> Lists:
