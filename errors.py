@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import operator
 from pathlib import Path
-from typing import SupportsIndex
 
 
 class PhotoseekError(Exception):
@@ -135,5 +134,9 @@ def check_whole(least: int, *, optional: bool = False, **numbers: object) -> Non
     for name, number in numbers.items():
         if optional and number is None:
             continue
-        if not isinstance(number, SupportsIndex) or operator.index(number) < least:
+        try:
+            fits = operator.index(number) >= least  # type: ignore[arg-type] # that is the question
+        except TypeError:
+            fits = False
+        if not fits:
             raise UsageError(f"{name} must be a whole number, {least} or more, not {number!r}")

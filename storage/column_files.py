@@ -199,7 +199,7 @@ def read_array(path: Path, *, mapped: bool) -> NDArray[Any]:
         DamageError: it holds no array.
     """
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None)
+        array: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None).view(np.ndarray)  # memmap's own is slow
     except (ValueError, EOFError) as error:
         raise DamageError(f"{path} is damaged") from error
     return array

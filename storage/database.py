@@ -73,14 +73,8 @@ class Database:
     @contextmanager
     def raw(self) -> Iterator[sqlite3.Connection]:
         """The driver's connection, for what SQL cannot say: online backup, integrity check."""
-        with self._mapped_errors():
-            connection = self._engine.raw_connection()
-            try:
-                driver = connection.driver_connection
-                assert isinstance(driver, sqlite3.Connection)
-                yield driver
-            finally:
-                connection.close()
+        with self._checked_out() as (driver, _info):
+            yield driver
 
     @contextmanager
     def mapped(self) -> Iterator[sqlite3.Connection]:
@@ -88,9 +82,11 @@ class Database:
 
         That takes a fifth off. Runs that index do without: where a drive goes away, a mapped file ends the process.
         """
-        with self.raw() as connection:
-            connection.execute(f"PRAGMA mmap_size = {MAPPED_MAX_BYTES}")  # stays; mapping anew each time takes longer
-            yield connection
+        with self._checked_out() as (driver, info):
+            if not info.get("mapped"):
+                driver.execute(f"PRAGMA mmap_size = {MAPPED_MAX_BYTES}")
+                info["mapped"] = True
+            yield driver
 
     def watching(self) -> sqlite3.Connection:
         """A connection outside any transaction, whose `PRAGMA data_version` shows the commits of all others."""
@@ -99,6 +95,18 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    @contextmanager
+    def _checked_out(self) -> Iterator[tuple[sqlite3.Connection, dict[str, object]]]:
+        """A connection of the driver, and what is noted about it for as long as it lives."""
+        with self._mapped_errors():
+            connection = self._engine.raw_connection()
+            try:
+                driver = connection.driver_connection
+                assert isinstance(driver, sqlite3.Connection)
+                yield driver, connection.info
+            finally:
+                connection.close()
 
     @contextmanager
     def _mapped_errors(self) -> Iterator[None]:
