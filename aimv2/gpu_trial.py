@@ -23,7 +23,7 @@ from photoseek.aimv2.remembered import key_of, remember, remembered
 from photoseek.aimv2.sizes import VisionSizes
 from photoseek.aimv2.torch_vision import COMPILE_MODES, EAGER
 from photoseek.aimv2.towers import EngineVisionTower
-from photoseek.aimv2.trial import COSINE_MIN, PICTURES_MIN, Trial, compare_towers, synthetic_pictures
+from photoseek.aimv2.trial import COSINE_MIN, PICTURES_MIN, Trial, compare_precisions, synthetic_pictures
 from photoseek.contracts import Picture
 
 log = logging.getLogger(__name__)
@@ -202,7 +202,7 @@ def _compare_precisions(checkpoint: Checkpoint, device: torch.device) -> Trial:
         made.encode(some)  # kernels are loaded at their first use
         return made
 
-    return compare_towers(checkpoint, tower("float32"), tower("bfloat16"), [])
+    return compare_precisions(checkpoint, tower, [])
 
 
 def _lowest_cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -32,8 +32,8 @@ GAIN_MIN = 1.1
 """Below this gain in speed the exact type stays."""
 
 PICTURES_MIN, PICTURES_MAX = 16, 128
-FLOAT32_SECONDS = 20.0
-"""About how long the float32 side may take; the number of pictures follows from the first ones."""
+SIDE_SECONDS = 20.0
+"""About how long either precision may take; the number of pictures follows from the first ones."""
 
 PROBE_TEXTS = (
     "a dog",
@@ -166,35 +166,38 @@ def synthetic_pictures(checkpoint: Checkpoint, count: int) -> list[Picture]:
 
 
 def _measure(checkpoint: Checkpoint, pictures: Sequence[Picture], threads: int | None) -> Trial:
-    exact_tower, short_tower = (
-        load_vision_tower(checkpoint, engine="openvino", precision=precision, threads=threads)
-        for precision in ("float32", "bfloat16")
-    )
-    return compare_towers(checkpoint, exact_tower, short_tower, pictures)
+    def open_tower(precision: str) -> VisionTower:
+        return load_vision_tower(checkpoint, engine="openvino", precision=precision, threads=threads)
+
+    return compare_precisions(checkpoint, open_tower, pictures)
 
 
-def compare_towers(
-    checkpoint: Checkpoint, exact_tower: VisionTower, short_tower: VisionTower, pictures: Sequence[Picture]
+def compare_precisions(
+    checkpoint: Checkpoint, open_tower: Callable[[str], VisionTower], pictures: Sequence[Picture]
 ) -> Trial:
-    """Embed pictures with a tower of each precision, for about `FLOAT32_SECONDS`, and judge."""
+    """Embed pictures with a tower of each precision, for about `SIDE_SECONDS`, and judge.
+
+    One tower after the other is opened and dropped: a large one takes gigabytes.
+    """
     chosen = list(pictures[:PICTURES_MAX])
     chosen += synthetic_pictures(checkpoint, PICTURES_MAX - len(chosen))
-    first, rest = chosen[:PICTURES_MIN], chosen[PICTURES_MIN:]
-    for tower in (exact_tower, short_tower):
-        tower.encode(first[:1])  # the first call arranges the weights
-    exact, exact_s = _timed(exact_tower, first)
-    short, short_s = _timed(short_tower, first)
-    more = rest[: max(0, int((FLOAT32_SECONDS / exact_s - 1) * len(first)))]
-    exact = np.concatenate([exact, exact_tower.encode(more)])
-    short = np.concatenate([short, short_tower.encode(more)])
+    exact, exact_s = _embed(open_tower("float32"), chosen)
+    short, short_s = _embed(open_tower("bfloat16"), chosen[: len(exact)])
+    exact = exact[: len(short)]  # fewer, where bfloat16 is slow
     probes = load_text_tower(checkpoint).encode(PROBE_TEXTS) if checkpoint.has_text else exact
     return judge(exact, short, probes, exact_s / short_s)
 
 
-def _timed(tower: VisionTower, pictures: list[Picture]) -> tuple[Embeddings, float]:
+def _embed(tower: VisionTower, pictures: list[Picture]) -> tuple[Embeddings, float]:
+    """Vectors of as many pictures as take about `SIDE_SECONDS`, but of `PICTURES_MIN` at least; and how long those
+    took."""
+    first, rest = pictures[:PICTURES_MIN], pictures[PICTURES_MIN:]
+    tower.encode(first[:1])  # the first call arranges the weights
     started = time.perf_counter()
-    vectors = tower.encode(pictures)
-    return vectors, time.perf_counter() - started
+    vectors = tower.encode(first)
+    seconds = time.perf_counter() - started
+    more = rest[: max(0, int((SIDE_SECONDS / seconds - 1) * len(first)))]
+    return np.concatenate([vectors, tower.encode(more)]), seconds
 
 
 def _processor(checkpoint: Checkpoint) -> tuple[list[str], str]:
