@@ -38,8 +38,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args()
     # Trials are remembered beside the models: not beside the user's.
-    os.environ["PHOTOSEEK_MODELS"] = str(options.work / "models of memory")
-    shutil.rmtree(options.work / "models", ignore_errors=True)
+    trials = options.work / "trials"
+    os.environ["PHOTOSEEK_MODELS"] = str(trials)
+    shutil.rmtree(trials, ignore_errors=True)
     trial = {"photos": "trial", **watch(["-c", TRIAL])}
     rows = [measure(options.work, count) for count in options.photos]
     for row in rows[1:]:
