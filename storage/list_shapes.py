@@ -54,8 +54,9 @@ def list_shapes(
 
 def nearness_of(shapes: NDArray[np.float32], rotated: NDArray[np.float32]) -> NDArray[np.float32]:
     """How near each list is to a query that was rotated alike, (dim,): (nlist,)."""
-    along = rotated[_by_energy(len(rotated))[: shapes.shape[1] - 1]]
-    return np.asarray(shapes @ np.append(along, np.float32(1)))
+    along = np.ones(shapes.shape[1], dtype=np.float32)
+    along[:-1] = rotated[_by_energy(len(rotated))[: len(along) - 1]]
+    return np.asarray(shapes @ along)
 
 
 @functools.cache
