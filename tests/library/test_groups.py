@@ -172,9 +172,9 @@ def test_mistakes_are_named(library: PhotoLibrary, photos: Path) -> None:
         library.duplicates("exact")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="by 'colour'"):
         library.clusters("colour")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="negative"):
+    with pytest.raises(UsageError, match="0 or more, not -1"):
         library.clusters("day", offset=-1)
-    with pytest.raises(UsageError, match="negative"):
+    with pytest.raises(UsageError, match="0 or more, not -1"):
         library.duplicates(limit=-1)
 
 
