@@ -171,7 +171,7 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--precision",
             default="auto",
-            type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+            type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
             help="Precision of the vision tower.",
         ),
         click.option("--engine", default="auto", metavar="ENGINE", help='auto, or one that "doctor" lists.'),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from photoseek.aimv2.tokenizer import Tokenizer
 
 ENGINES = ("auto", "numpy", "openvino", "torch")
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?|mps")
 
 
@@ -40,7 +40,7 @@ def load_vision_tower(
 
     Args:
         device: "auto" or "cpu", or what torch calls an accelerator: "cuda" for all GPUs, "cuda:1" for one, "mps".
-        precision: "auto", "float32", "bfloat16" or "float16".
+        precision: "auto", "float32", "bfloat16", "float16" or "int8".
         engine: "auto", "openvino", "numpy" or "torch".
         threads: how many the engine may use; None leaves it to the engine.
         long_run: the tower may take a minute to compile, where `prepare_long_run` found that this pays.
@@ -155,7 +155,7 @@ def choose_engine(engine: str, device: str, precision: str, *, for_text: bool) -
             engine = "torch"
         elif precision in ("auto", "float32") and (for_text or not is_installed("openvino")):
             engine = "numpy"
-        elif precision == "float16" or not is_installed("openvino"):
+        elif precision == "float16" or (precision != "int8" and not is_installed("openvino")):
             engine = "torch"
         else:
             engine = "openvino"
@@ -164,7 +164,9 @@ def choose_engine(engine: str, device: str, precision: str, *, for_text: bool) -
     if engine == "numpy" and precision not in ("auto", "float32"):
         raise UsageError(f"the engine numpy computes in float32, not in {precision}")
     if engine == "openvino" and precision == "float16":
-        raise UsageError("the engine openvino computes in float32 or bfloat16, not in float16")
+        raise UsageError("the engine openvino computes in float32, bfloat16 or int8, not in float16")
+    if engine == "torch" and precision == "int8":
+        raise UsageError("the engine torch computes in float32, bfloat16 or float16, not in int8")
     packages = {"numpy": (), "openvino": ("openvino",), "torch": ("torch", "transformers")}
     missing = [package for package in packages[engine] if not is_installed(package)]
     if missing:

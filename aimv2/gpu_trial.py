@@ -202,7 +202,7 @@ def _compare_precisions(checkpoint: Checkpoint, device: torch.device) -> Trial:
         made.encode(some)  # kernels are loaded at their first use
         return made
 
-    return compare_precisions(checkpoint, tower, [])
+    return compare_precisions(checkpoint, tower, ["bfloat16"])
 
 
 def _lowest_cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:

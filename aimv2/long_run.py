@@ -23,7 +23,7 @@ def prepare_long_run(
     """Try what may be faster, unless that was done before; `load_vision_tower(..., long_run=True)` uses the answer.
 
     On a GPU the batch size and torch.compile are tried, within a tenth of the run; with OpenVINO on a processor,
-    bfloat16, for half a minute.
+    bfloat16 and 8-bit integers, for less than a minute.
 
     Args:
         pictures: some of those about to be embedded.

@@ -1,9 +1,9 @@
-"""Whether pictures may be embedded in bfloat16 on this machine: tried once for each checkpoint, and remembered.
+"""How precisely pictures need to be embedded on this machine: tried once for each checkpoint, and remembered.
 
-bfloat16 is about four times as fast where the processor has hardware for it, many times slower where it has
-not, and how much it moves a score depends on the weights. So both are measured against float32, on pictures and
-texts. The answer is kept in `trials.json` in the models folder, by checkpoint, processor and runtime; without
-one, towers load in float32.
+bfloat16 is up to four times as fast where the processor has hardware for it, many times slower where it has not; 8-bit
+integers are faster still, the more the larger the tower. How much either moves a score depends on the weights. So both
+are measured against float32, on pictures and texts. The answer is kept in `trials.json` in the models folder, by
+checkpoint, processor and runtime; without one, towers load in float32.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -22,18 +22,20 @@ from photoseek.contracts import Embeddings, Picture, VisionTower
 
 log = logging.getLogger(__name__)
 
+SHORTER = ("bfloat16", "int8")
+"""What is tried instead of float32, each less exact than the one before."""
 COSINE_MIN = 0.999
 SCORE_SHIFT_MAX = 0.005
 RECALL_MIN = 0.995
 TIE = 0.001
 """A photo whose exact score is this little below the tenth best answers as well: a hundredth of how far the scores of
-photos lie apart. Near-duplicates change places by chance, which says nothing about bfloat16."""
+photos lie apart. Near-duplicates change places by chance, which says nothing about precision."""
 GAIN_MIN = 1.1
-"""Below this gain in speed the exact type stays."""
+"""Below this gain in speed over the one before, the more exact type stays."""
 
 PICTURES_MIN, PICTURES_MAX = 16, 128
 SIDE_SECONDS = 20.0
-"""About how long either precision may take; the number of pictures follows from the first ones."""
+"""About how long each precision may take; the number of pictures follows from the first ones."""
 
 PROBE_TEXTS = (
     "a dog",
@@ -65,35 +67,37 @@ PROBE_TEXTS = (
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a trial measured, bfloat16 against float32."""
+    """What a trial measured: a shorter type against float32."""
 
     precision: str
-    """The one to use: "bfloat16" or "float32"."""
+    """The one to use: "float32" or one of `SHORTER`."""
     reason: str
     pictures: int = 0
-    gain: float = 0.0
-    """Pictures a second in bfloat16 over those in float32."""
+    gain: float = 1.0
+    """Pictures a second over those in float32."""
     cosine: float = 0.0
     """The worst picture's."""
     score_shift: float = 0.0
     """Largest change of any picture's score for any probe."""
     recall_at_10: float = 0.0
-    """Share of bfloat16's ten best that are as good as float32's ten best (`TIE`), over the probes."""
+    """Share of the ten best that are as good as float32's ten best (`TIE`), over the probes."""
 
 
 def run_trial(checkpoint: Checkpoint, pictures: Sequence[Picture] = (), *, threads: int | None = None) -> Trial:
-    """Measure bfloat16 on this machine and remember the answer; half a minute for a large model.
+    """Measure the shorter types on this machine and remember the answer; less than a minute for a large model.
 
     Args:
         pictures: prepared photos to try it on, best some of those about to be indexed; synthetic ones fill up.
     """
     if not is_installed("openvino"):
         return Trial("float32", "openvino is not installed")
+
+    def open_tower(precision: str) -> VisionTower:
+        return load_vision_tower(checkpoint, engine="openvino", precision=precision, threads=threads)
+
     capabilities, key = _processor(checkpoint)
-    if "BF16" not in capabilities:
-        trial = Trial("float32", "the processor has no hardware for bfloat16")
-    else:
-        trial = _measure(checkpoint, pictures, threads)
+    shorter = [precision for precision in SHORTER if precision != "bfloat16" or "BF16" in capabilities]
+    trial = compare_precisions(checkpoint, open_tower, shorter, pictures)
     remember(key, asdict(trial))
     log.info("%s: %s (%s)", checkpoint.name, trial.precision, trial.reason)
     return trial
@@ -116,13 +120,14 @@ def remembered_precision(checkpoint: Checkpoint) -> str:
     return trial.precision if trial else "float32"
 
 
-def judge(exact: Embeddings, short: Embeddings, probes: Embeddings, gain: float) -> Trial:
+def judge(precision: str, exact: Embeddings, short: Embeddings, probes: Embeddings, gain: float) -> Trial:
     """Compare pictures embedded twice.
 
     Args:
-        exact, short: (n, dim) in float32 and in bfloat16.
+        precision: the short type's name.
+        exact, short: (n, dim) in float32 and in the short type.
         probes: (m, dim) that look for them.
-        gain: speed of the short type over the exact one.
+        gain: speed of the short type over float32.
     """
     scores, shifted = probes @ exact.T, probes @ short.T  # (m, n)
     least = np.sort(scores, axis=1)[:, -10:].min(axis=1, keepdims=True)
@@ -132,18 +137,28 @@ def judge(exact: Embeddings, short: Embeddings, probes: Embeddings, gain: float)
     shift = float(np.max(np.abs(scores - shifted)))
     recall = float(as_good.mean())
     if cosine <= COSINE_MIN:
-        verdict = f"bfloat16 turns a vector to a cosine of {cosine:.5f}"
+        verdict = f"{precision} turns a vector to a cosine of {cosine:.5f}"
     elif shift > SCORE_SHIFT_MAX:
-        verdict = f"bfloat16 moves a score by {shift:.4f}"
+        verdict = f"{precision} moves a score by {shift:.4f}"
     elif recall < RECALL_MIN:
-        verdict = f"only {recall:.1%} of bfloat16's ten best are among the best"
+        verdict = f"only {recall:.1%} of {precision}'s ten best are among the best"
     elif gain < GAIN_MIN:
-        verdict = f"bfloat16 is no faster: {gain:.2f} times"
+        verdict = f"{precision} is no faster: {gain:.2f} times"
     else:
         verdict = ""
-    precision = "float32" if verdict else "bfloat16"
-    reason = verdict or f"bfloat16 finds the same photos {gain:.1f} times as fast"
-    return Trial(precision, reason, len(exact), gain, cosine, shift, recall)
+    reason = verdict or f"{precision} finds the same photos {gain:.1f} times as fast"
+    return Trial("float32" if verdict else precision, reason, len(exact), gain, cosine, shift, recall)
+
+
+def best_of(trials: Sequence[Trial]) -> Trial:
+    """What they say together: the fastest that may serve, where each is faster than the one before by `GAIN_MIN`."""
+    if not trials:
+        return Trial("float32", "the processor has no hardware for a shorter type")
+    best: Trial | None = None
+    for trial in trials:
+        if trial.precision != "float32" and (best is None or trial.gain >= GAIN_MIN * best.gain):
+            best = trial
+    return replace(best or trials[-1], reason="; ".join(trial.reason for trial in trials))
 
 
 def synthetic_pictures(checkpoint: Checkpoint, count: int) -> list[Picture]:
@@ -165,27 +180,29 @@ def synthetic_pictures(checkpoint: Checkpoint, count: int) -> list[Picture]:
     return made
 
 
-def _measure(checkpoint: Checkpoint, pictures: Sequence[Picture], threads: int | None) -> Trial:
-    def open_tower(precision: str) -> VisionTower:
-        return load_vision_tower(checkpoint, engine="openvino", precision=precision, threads=threads)
-
-    return compare_precisions(checkpoint, open_tower, pictures)
-
-
 def compare_precisions(
-    checkpoint: Checkpoint, open_tower: Callable[[str], VisionTower], pictures: Sequence[Picture]
+    checkpoint: Checkpoint,
+    open_tower: Callable[[str], VisionTower],
+    shorter: Sequence[str],
+    pictures: Sequence[Picture] = (),
 ) -> Trial:
     """Embed pictures with a tower of each precision, for about `SIDE_SECONDS`, and judge.
 
     One tower after the other is opened and dropped: a large one takes gigabytes.
     """
+    if not shorter:
+        return best_of([])
     chosen = list(pictures[:PICTURES_MAX])
     chosen += synthetic_pictures(checkpoint, PICTURES_MAX - len(chosen))
     exact, exact_s = _embed(open_tower("float32"), chosen)
-    short, short_s = _embed(open_tower("bfloat16"), chosen[: len(exact)])
-    exact = exact[: len(short)]  # fewer, where bfloat16 is slow
-    probes = load_text_tower(checkpoint).encode(PROBE_TEXTS) if checkpoint.has_text else exact
-    return judge(exact, short, probes, exact_s / short_s)
+    texts = load_text_tower(checkpoint).encode(PROBE_TEXTS) if checkpoint.has_text else None
+    trials = []
+    for precision in shorter:
+        short, short_s = _embed(open_tower(precision), chosen[: len(exact)])
+        same = exact[: len(short)]  # fewer, where the short type is slow
+        probes = same if texts is None else texts
+        trials.append(judge(precision, same, short, probes, exact_s / short_s))
+    return best_of(trials)
 
 
 def _embed(tower: VisionTower, pictures: list[Picture]) -> tuple[Embeddings, float]:
@@ -208,4 +225,4 @@ def _processor(checkpoint: Checkpoint) -> tuple[list[str], str]:
     core = openvino.Core()
     capabilities = [str(each) for each in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
     parts = [checkpoint.digest, openvino.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), *capabilities]
-    return capabilities, key_of(*parts)
+    return capabilities, key_of(*parts, *SHORTER)

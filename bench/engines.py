@@ -3,7 +3,7 @@
     python bench/engines.py --size small large --work engines-work
 
 makes random checkpoints of the built-in model's size and of AIMv2-large's (1.7 GB), and runs every engine that
-is installed: NumPy, OpenVINO (float32, bfloat16), torch through transformers' classes (float32, bfloat16), and
+is installed: NumPy, OpenVINO (float32, bfloat16, int8), torch through transformers' classes (float32, bfloat16), and
 ONNX Runtime on a graph built here the same way, for the decision in docs/decisions/0010. Beside them the plain
 loop of transformers' documentation, one picture at a time. Speeds are the best of the repeats; cosines are the
 worst picture's or text's against NumPy in float32. With --checkpoint FOLDER that checkpoint is measured instead.
@@ -49,6 +49,7 @@ ENGINES = [
     ("numpy", "float32"),
     ("openvino", "float32"),
     ("openvino", "bfloat16"),
+    ("openvino", "int8"),
     ("onnxruntime", "float32"),
     ("torch", "float32"),
     ("torch", "bfloat16"),

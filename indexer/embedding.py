@@ -25,8 +25,8 @@ BATCH_SECONDS = 1.0
 COMMIT_SECONDS = 5.0
 """Results without pictures to embed (copies, failures) are stored at least this often."""
 COMMIT_ITEMS = 512
-LONG_RUN_SECONDS = 120.0
-"""Embedding that takes longer is worth half a minute of finding out how this machine does it fastest."""
+LONG_RUN_SECONDS = 180.0
+"""Embedding that takes longer is worth a minute of finding out how this machine does it fastest."""
 
 Results = list[tuple[WorkItem, ReadResult]]
 

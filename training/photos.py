@@ -22,6 +22,7 @@ from PIL import Image
 log = logging.getLogger(__name__)
 
 FLICKR_COMMIT = "56a15d913c3f290e2ee896386ece6076c1eea02e"
+COCO_COMMIT = "5496cf3bad1c914a99356ba37d997669be26e3f5"
 CALTECH_LEFT_OUT = {"BACKGROUND_Google", "Faces_easy"}
 
 
@@ -86,6 +87,15 @@ def flickr8k(data: Path, repositories: Path) -> Iterator[Item]:
             yield Item(Path(path).stem, split, " | ".join(texts), encoded)
 
 
+def coco(data: Path, repositories: Path) -> Iterator[Item]:
+    """6,228 photos of COCO 2014 at 256 px, without their captions: the photo teacher alone speaks of them."""
+    name = "nsimsiri/Image-Captioning"
+    folders = ("data/resized2014", "data/val_resized2014")
+    for path, encoded in read_repository(repositories, name, COCO_COMMIT, *folders):
+        if path.endswith(".jpg"):
+            yield Item(Path(path).stem, "train", "", encoded)
+
+
 def flickr8k_whole_dev(data: Path, repositories: Path) -> Iterator[Item]:
     """The 120 dev photos that exist in their true shape, to choose between squashing and cropping."""
     rows, photos = read_tar(data / "eval" / "flickr8k-whole.tar")
@@ -148,6 +158,7 @@ def tiny_imagenet(data: Path, repositories: Path) -> Iterator[Item]:
 #: set -> (its reader, side in pixels of the stored squares: never above what the source holds, at most 192)
 SETS: dict[str, tuple[Callable[[Path, Path], Iterator[Item]], int]] = {
     "flickr8k": (flickr8k, 192),
+    "coco": (coco, 192),
     "flickr8k-whole-dev": (flickr8k_whole_dev, 192),
     "corel": (corel, 128),
     "caltech": (caltech, 160),

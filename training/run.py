@@ -35,7 +35,7 @@ def class_sentences(data: Path, work: Path) -> torch.Tensor:
 
 
 def fit_space(config: dict[str, Any], data: Path, work: Path) -> space.Space:
-    """Fit the joint space on every training photo (no dev row) and keep it as space.safetensors."""
+    """Fit the joint space on the training photos (no dev row) of sets with texts; keep it as space.safetensors."""
     target = work / "space.safetensors"
     if target.exists():
         return space.Space.load(target)
@@ -45,6 +45,8 @@ def fit_space(config: dict[str, Any], data: Path, work: Path) -> space.Space:
     features: list[np.ndarray] = []
     kept = 0
     for name in config["mix"]:
+        if name == "coco":
+            continue  # photos without texts would only move the mean
         rows = photos.load(name, work / "photos")[1]
         train = [k for k, row in enumerate(rows) if row[1] == "train"]
         features.append(np.load(work / "teacher" / f"{name}.0.npy")[train])

@@ -35,6 +35,7 @@ def test_auto_takes_what_is_fastest_among_what_is_there(installed):
     assert chosen(for_text=True) == "numpy"
     assert chosen(for_text=True, precision="bfloat16") == "openvino"
     assert chosen(precision="float16") == "torch"
+    assert chosen(precision="int8") == "openvino"
     assert chosen(device="cuda") == chosen(device="mps", for_text=True) == "torch"
     installed("torch", "transformers")
     assert chosen() == "numpy"
@@ -50,6 +51,7 @@ def test_auto_takes_what_is_fastest_among_what_is_there(installed):
         ({"engine": "torch"}, "torch", "torch"),
         ({"device": "cuda"}, "torch", "torch"),
         ({"precision": "bfloat16"}, "torch", "torch"),
+        ({"precision": "int8"}, "openvino", "cpu"),
     ],
 )
 def test_a_missing_package_is_one_sentence_and_the_command_that_helps(installed, options, package, extra):

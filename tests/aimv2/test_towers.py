@@ -105,6 +105,18 @@ def test_bfloat16_points_the_same_way(tiny_checkpoint, engine, precision, pictur
         assert ((tower.encode(inputs) * exact).sum(axis=1) > 0.999).all()
 
 
+@pytest.mark.parametrize("mlp", [48, 512], ids=["a scale for a row", "scales for its parts"])
+def test_int8_points_nearly_the_same_way(tmp_path, mlp, pictures):
+    pytest.importorskip("openvino")
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "wide", mlp=mlp))
+    exact = load_vision_tower(checkpoint, engine="numpy").encode(pictures)
+    tower = load_vision_tower(checkpoint, precision="int8", device="cpu")
+    assert (tower.engine, tower.precision) == ("openvino", "int8")
+    cosines = (tower.encode(pictures) * exact).sum(axis=1)
+    assert (cosines > 0.998).all()
+    assert (cosines < 1 - 1e-6).any(), "computed in 8 bits"
+
+
 def test_a_vector_does_not_depend_on_its_neighbours(tiny_checkpoint, engine, pictures):
     checkpoint = open_checkpoint(tiny_checkpoint)
     tower = load_vision_tower(checkpoint, engine=engine, device="cpu", precision="float32")
@@ -196,6 +208,7 @@ def test_a_missing_tower_is_named(tmp_path):
         ({"engine": "numpy", "device": "cuda"}, "runs on the CPU"),
         ({"engine": "numpy", "precision": "bfloat16"}, "float32"),
         ({"engine": "openvino", "precision": "float16"}, "not in float16"),
+        ({"engine": "torch", "precision": "int8"}, "not in int8"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused(tiny_checkpoint, options, message):

@@ -1,4 +1,4 @@
-"""bfloat16 is taken only where it is faster and finds the same photos; the answer is remembered."""
+"""A shorter type is taken only where it is faster and finds the same photos; the answer is remembered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from checkpoints import make_checkpoint
 
 from photoseek.aimv2 import load_vision_tower, open_checkpoint, run_trial
-from photoseek.aimv2.trial import Trial, judge, remembered_trial, synthetic_pictures
+from photoseek.aimv2.trial import SHORTER, Trial, best_of, judge, remembered_trial, synthetic_pictures
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ def turned(pictures, amount):
 
 
 def test_the_same_vectors_faster_are_taken(space):
-    trial = judge(space[0], space[0], space[1], gain=3.0)
+    trial = judge("bfloat16", space[0], space[0], space[1], gain=3.0)
     assert (trial.precision, trial.recall_at_10, trial.score_shift) == ("bfloat16", 1.0, 0.0)
     assert trial.pictures == 200
 
@@ -51,7 +51,7 @@ def test_the_same_vectors_faster_are_taken(space):
     ],
 )
 def test_each_rule_keeps_float32_by_itself(space, amount, gain, why):
-    trial = judge(space[0], turned(space[0], amount), space[1], gain)
+    trial = judge("int8", space[0], turned(space[0], amount), space[1], gain)
     assert trial.precision == "float32"
     assert why in trial.reason
 
@@ -59,7 +59,7 @@ def test_each_rule_keeps_float32_by_itself(space, amount, gain, why):
 def test_photos_that_change_places_by_more_than_a_tie_keep_float32(space):
     """Scores move by less than 0.005, but worse photos come among the ten best."""
     alike = unit(space[0][:1] + 0.02 * space[0])
-    trial = judge(alike, turned(alike, 0.0015), space[1], gain=3.0)
+    trial = judge("bfloat16", alike, turned(alike, 0.0015), space[1], gain=3.0)
     assert trial.score_shift < 0.005
     assert trial.precision == "float32"
     assert "ten best" in trial.reason
@@ -67,10 +67,32 @@ def test_photos_that_change_places_by_more_than_a_tie_keep_float32(space):
 
 def test_near_duplicates_may_change_places(space):
     alike = unit(space[0][:1] + 0.001 * space[0])
-    trial = judge(alike, turned(alike, 0.0002), space[1], gain=3.0)
+    trial = judge("bfloat16", alike, turned(alike, 0.0002), space[1], gain=3.0)
     found, best = (np.argsort(-space[1] @ each.T, axis=1)[:, :10] for each in (turned(alike, 0.0002), alike))
     assert any(set(a) != set(b) for a, b in zip(found.tolist(), best.tolist(), strict=True))
     assert (trial.precision, trial.recall_at_10) == ("bfloat16", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "int8", "chosen"),
+    [
+        (("bfloat16", 2.0), ("int8", 3.0), "int8"),
+        (("bfloat16", 2.0), ("int8", 2.1), "bfloat16"),
+        (("bfloat16", 2.0), ("float32", 3.0), "bfloat16"),
+        (("float32", 0.2), ("int8", 3.0), "int8"),
+        (("float32", 0.2), ("float32", 0.9), "float32"),
+    ],
+)
+def test_the_fastest_that_may_serve_is_taken(bfloat16, int8, chosen):
+    """Less exact it must be faster by a tenth than what is more exact."""
+    tried = [Trial(*name, gain=gain) for *name, gain in ((bfloat16[0], "one", bfloat16[1]), (int8[0], "two", int8[1]))]
+    best = best_of(tried)
+    assert (best.precision, best.reason) == (chosen, "one; two")
+    assert best.gain in (bfloat16[1], int8[1])
+
+
+def test_nothing_shorter_leaves_float32():
+    assert best_of([]).precision == "float32"
 
 
 def test_a_trial_is_run_once_and_remembered(models, tiny_checkpoint, pictures):
@@ -116,7 +138,7 @@ def test_a_damaged_memory_is_as_none(models, tiny_checkpoint, content):
 def test_a_folder_that_cannot_be_written_is_no_error(models, tiny_checkpoint):
     pytest.importorskip("openvino")
     models.write_text("a file where the folder should be")
-    assert run_trial(open_checkpoint(tiny_checkpoint)).precision in ("float32", "bfloat16")
+    assert run_trial(open_checkpoint(tiny_checkpoint)).precision in ("float32", *SHORTER)
 
 
 def test_vision_only_checkpoints_are_tried_on_pictures(models, tmp_path):
