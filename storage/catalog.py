@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import stat
@@ -349,7 +350,13 @@ def below(folder: bytes) -> sa.ColumnElement[bool]:
 
 def full_path(root: bytes, folder: bytes, name: bytes) -> bytes:
     """Absolute path of a file; for app pictures (root without a path) their id."""
-    return os.path.join(root, folder, name)
+    return _folder_path(root, folder) + name
+
+
+@functools.lru_cache(maxsize=4096)
+def _folder_path(root: bytes, folder: bytes) -> bytes:
+    """With the separator at its end: for a page of rows, joining takes as long as reading half of them."""
+    return os.path.join(root, folder, b"")
 
 
 def _prune(connection: sa.Connection) -> None:
