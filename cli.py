@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from photoseek import __version__
-from photoseek.errors import PhotoseekError, UsageError
+from photoseek.common_options import engine_options, json_option, library_option, open_library, verbose_option
+from photoseek.console import FriendlyGroup, put, results, say
+from photoseek.errors import PhotoseekError
 from photoseek.filter_options import NAMES as FILTER_NAMES
 from photoseek.filter_options import condition_of, filter_options, filters_said
 from photoseek.look_options import NAMES as LOOK_NAMES
 from photoseek.look_options import look_options, terminal_for
 from photoseek.question_options import NAMES as QUESTION_NAMES
 from photoseek.question_options import FiniteRange, query_of, question_options
-from photoseek.show import one_line
 
 if TYPE_CHECKING:
     from photoseek import IndexReport, LibraryStatus, Photo, PhotoLibrary, Results
@@ -31,163 +31,6 @@ EPILOG = """\b
 Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the library cannot be used ·
 4 another process is writing it · 5 verify found damage · 130 stopped with Ctrl-C
 """
-
-
-class _Shown(click.ClickException):
-    """One of photoseek's errors, as click shows errors."""
-
-    def __init__(self, error: PhotoseekError) -> None:
-        super().__init__("\n  ".join(one_line(text) for text in (error, error.hint) if text))
-        self.exit_code = error.exit_code  # type: ignore[misc] # click declares it on the class
-
-
-@contextmanager
-def errors_for_people() -> Iterator[None]:
-    """Errors as click shows them, with nothing in them that a terminal would obey."""
-    try:
-        yield
-    except PhotoseekError as error:
-        raise _Shown(error) from error
-    except click.ClickException as error:
-        lines = error.message.split("\n")  # help, too, is such a message
-        error.message = "\n".join(map(one_line, lines))  # type: ignore[misc] # click declares it final
-        raise
-
-
-@contextmanager
-def results() -> Iterator[None]:
-    """Around all that is written to standard output. A reader that went away (`| head`) is left to click: it is quiet.
-
-    Raises:
-        PhotoseekError: it cannot be written.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        # Python would try the rest again when it ends, and complain.
-        with open(os.devnull, "wb") as sink:
-            os.dup2(sink.fileno(), sys.stdout.fileno())
-        raise PhotoseekError(f"standard output cannot be written: {error.strerror}") from error
-
-
-def put(text: str, *, newline: bool = True, color: bool | None = None) -> None:
-    """Write results, with the names in them escaped already."""
-    with results():
-        click.echo(text, nl=newline, color=color)
-
-
-def say(sentence: str, *, err: bool = False) -> None:
-    """Tell a person something that has names in it."""
-    with nullcontext() if err else results():
-        click.echo(one_line(sentence), err=err)
-
-
-class CarefulCommand(click.Command):
-    """Takes no empty values: in a script they come from a variable that is not set, and would drop a filter unseen."""
-
-    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        with errors_for_people(), results():  # it may write help
-            return super().make_context(*arguments, **options)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not ctx.resilient_parsing:
-            given, _rest, parameters = self.make_parser(ctx).parse_args(list(args))
-            for parameter in parameters:
-                values = given.get(parameter.name)
-                for value in values if isinstance(values, list | tuple) else (values,):
-                    refuse_empty(parameter, value)
-        return super().parse_args(ctx, args)
-
-
-def refuse_empty(parameter: click.Parameter, value: object) -> None:
-    """Refuse an empty text; a path may be called by blanks alone, nothing else may."""
-    if not isinstance(value, str) or (value if isinstance(parameter.type, click.Path) else value.strip()):
-        return
-    kind = (parameter.metavar or parameter.type.name.upper()).strip("[].")
-    if isinstance(parameter, click.Option):
-        hint = f"leave it out, or give {kind}: {parameter.help}"
-        raise UsageError(f"{max(parameter.opts, key=len)} is empty", hint=hint)
-    name = kind if parameter.metavar else parameter.human_readable_name
-    raise UsageError(f"{name} is empty", hint="in a script: is a variable not set?")
-
-
-class FriendlyGroup(CarefulCommand, click.Group):
-    """Turns photoseek's errors into a sentence, a hint and an exit code, once for all commands."""
-
-    command_class = CarefulCommand
-    group_class = type  # the same as this one
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with errors_for_people():
-                return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("\nStopped; everything done so far is kept. Run the same command again to go on.", err=True)
-            ctx.exit(130)
-
-
-def verbose_option(command: Callable[..., None]) -> Callable[..., None]:
-    """`-v`, which may stand before or after the command's name."""
-
-    def tell(_ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
-        import logging
-
-        logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
-        if value:
-            logging.getLogger("photoseek").setLevel(logging.INFO)
-
-    return click.option(
-        "-v",
-        "--verbose",
-        is_flag=True,
-        expose_value=False,
-        callback=tell,
-        help="Tell on standard error what is going on.",
-    )(command)
-
-
-def library_option(command: Callable[..., None]) -> Callable[..., None]:
-    """`--library`, which may stand before or after the command's name, as `-v` may."""
-
-    def remember(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            ctx.find_root().meta["library"] = value
-
-    return click.option(
-        "--library",
-        metavar="PATH",
-        expose_value=False,
-        callback=remember,
-        help="The library's folder (or PHOTOSEEK_LIBRARY; default: your user data).",
-    )(verbose_option(command))
-
-
-def engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Where the model runs."""
-    for option in (
-        click.option("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps."),
-        click.option(
-            "--precision",
-            default="auto",
-            type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
-            help="Precision of the vision tower.",
-        ),
-        click.option("--engine", default="auto", metavar="ENGINE", help='auto, or one that "doctor" lists.'),
-    ):
-        command = option(command)
-    return command
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
-
-
-def open_library(**options: Any) -> PhotoLibrary:
-    """The library that the command line names."""
-    from photoseek.library import PhotoLibrary
-
-    return PhotoLibrary.open(click.get_current_context().find_root().meta.get("library"), **options)
 
 
 @click.group(cls=FriendlyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

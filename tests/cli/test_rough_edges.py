@@ -43,6 +43,15 @@ def test_verbose_stands_before_or_after_the_commands_name(
     assert "broken.jpg" in caplog.text
 
 
+def test_log_lines_hold_no_controls_of_names(photos: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (photos / "a\x1b[31m\nINFO: b.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    command = [sys.executable, "-m", "photoseek", "--library", str(tmp_path / "library"), "-v", "index", str(photos)]
+    told = subprocess.run([*command, "--model", str(tiny_checkpoint)], capture_output=True, check=True).stderr
+    (line,) = [line for line in told.split(b"\n") if b"b.jpg" in line and b"INFO" in line]
+    assert b"[31m" in line, "one name, one line"
+    assert b"\x1b" not in line
+
+
 def test_without_verbose_nothing_is_told(
     command: Command, photos: Path, tiny_checkpoint: Path, quiet_afterwards: None, caplog: pytest.LogCaptureFixture
 ) -> None:
