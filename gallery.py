@@ -16,6 +16,7 @@ from PIL import Image
 
 from photoseek.contracts import Picture
 from photoseek.errors import PhotoseekError, UsageError
+from photoseek.paths import unfinished
 
 SIDE = 480
 """Pixels of a picture's longer side: sharp at half that width on a telephone."""
@@ -79,16 +80,16 @@ def write_page(target: Path, parts: Iterable[str]) -> None:
     Raises:
         PhotoseekError: it cannot be written.
     """
-    unfinished = target.with_name(target.name + ".unfinished")
+    made = unfinished(target)
     try:
         try:
-            with unfinished.open("w", encoding="utf-8", newline="\n") as stream:
+            with made.open("w", encoding="utf-8", newline="\n") as stream:
                 stream.writelines(parts)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(unfinished, target)
+            os.replace(made, target)
         except BaseException:
-            unfinished.unlink(missing_ok=True)
+            made.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise PhotoseekError(f"{target} could not be written: {error.strerror or error}") from error

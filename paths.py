@@ -1,4 +1,4 @@
-"""Paths as callers give them, checked: as bytes, since a name on the disk need not be text."""
+"""Paths as callers give them, checked: as bytes, since a name on the disk need not be text. And one of our own."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ def absolute(path: str | os.PathLike[str]) -> bytes:
 def absolute_path(path: str | os.PathLike[str]) -> Path:
     """The same as a `Path`."""
     return Path(os.fsdecode(absolute(path)))
+
+
+def unfinished(target: Path) -> Path:
+    """Where `target` is made before it gets its name: beside it, under a name that nobody else gives to anything.
+
+    What a killed process left there is removed by the next one.
+    """
+    return target.with_name(f".{target.name}.photoseek-unfinished")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from photoseek.errors import PhotoseekError, StorageFullError
+from photoseek.paths import unfinished
 from photoseek.storage.database import disk_full
 
 
@@ -33,16 +34,16 @@ def new_folder(target: Path) -> Iterator[Path]:
         StorageFullError: the disk filled up; `target` does not exist then.
         PhotoseekError: it cannot be written for another reason.
     """
-    unfinished = target.with_name(target.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    made = unfinished(target)
+    shutil.rmtree(made, ignore_errors=True)
     try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        sync_folder(unfinished)
-        os.replace(unfinished, target)
+        made.mkdir(parents=True)
+        yield made
+        sync_folder(made)
+        os.replace(made, target)
         sync_folder(target.parent)
     except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
         if disk_full(error):
             raise StorageFullError(
                 f"the disk is full: {target} could not be written; nothing that was stored is lost",
@@ -50,7 +51,7 @@ def new_folder(target: Path) -> Iterator[Path]:
             ) from error
         raise PhotoseekError(f"{target} could not be written: {error.strerror or error}") from error
     except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
         raise
 
 

@@ -226,7 +226,7 @@ def test_our_own_page_is_written_anew_and_nothing_else_without_force(
     assert target.read_text() == "<p>my diary"
     assert command("search", "red", "--html", target, "--force").code == 0
     assert target.stat().st_size > 1000
-    assert list(tmp_path.glob("*.unfinished")) == []
+    assert list(tmp_path.glob("*unfinished")) == []
 
 
 @pytest.mark.parametrize("name", ["red.png", ".", "out", "new.jpg"])

@@ -78,6 +78,8 @@ def work(request: dict[str, Any]) -> None:
                 library.prune_models()
             elif step == "forget":
                 library.forget(request["forget"])
+            elif step == "backup":
+                library.backup(request["backup"])
             else:
                 raise ValueError(step)
 

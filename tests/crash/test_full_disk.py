@@ -82,6 +82,29 @@ def test_a_new_library_on_a_full_disk_is_a_clear_error(
         assert library.index(photos).indexed == 3
 
 
+@pytest.mark.parametrize("left_bytes", [0, 4096, 60_000, 200_000])
+def test_a_backup_that_does_not_fit_leaves_nothing(
+    small_disk: Path, library: PhotoLibrary, photos: Path, left_bytes: int
+) -> None:
+    write_photos(photos, 30)
+    library.index(photos, settings=SETTINGS)
+    ballast = fill(small_disk, left_bytes)
+    with pytest.raises(StorageFullError, match="copy"):
+        library.backup(small_disk / "copy")
+    assert list(small_disk.iterdir()) == [ballast]
+    ballast.unlink()
+    library.backup(small_disk / "copy")
+    assert stored_files(small_disk / "copy") == stored_files(library.path)
+
+
+def test_a_backup_touches_nothing_beside_its_target(library: PhotoLibrary, photos: Path, tmp_path: Path) -> None:
+    write_photos(photos, 3)
+    library.index(photos)
+    kept = [write_photos(tmp_path / name, 1)[0] for name in ("copy.unfinished", "copy.part", ".copy")]
+    library.backup(tmp_path / "copy")
+    assert all(path.exists() for path in kept)
+
+
 @pytest.mark.parametrize("write", range(8))
 def test_a_merge_that_does_not_fit_keeps_the_old_generation(
     library: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch, write: int

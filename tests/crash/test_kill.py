@@ -183,6 +183,28 @@ def test_a_kill_at_any_moment_loses_nothing(
         shutil.rmtree(library)
 
 
+@pytest.mark.parametrize("kills", [pytest.param(4), pytest.param(30, marks=pytest.mark.slow)])
+def test_a_kill_within_a_backup_leaves_no_half_copy(
+    tmp_path: Path, tiny_checkpoint: Path, turned_checkpoint: Path, fake_model: None, run_child: Run, kills: int
+) -> None:
+    scene = later_run(tmp_path, tiny_checkpoint, turned_checkpoint)
+    assert scene.base is not None
+    expected = stored_files(scene.base), stored_vectors(scene.base)
+    target, request = tmp_path / "copy", {"library": scene.base, "steps": ["backup"], "backup": tmp_path / "copy"}
+    moments = run_child(**request)["moments"]
+    for kill_at in np.unique(np.linspace(0, len(moments) - 1, kills).round().astype(int)).tolist():
+        shutil.rmtree(target)
+        when = f"killed at {kill_at}: {moments[kill_at]}"
+        assert run_child(kill_at, **request)["killed"], when
+        if not target.exists():  # not named yet: the same command makes it
+            run_child(**request)
+        with PhotoLibrary.open(target) as library, PhotoLibrary.open(scene.base) as source:
+            assert library.verify().problems == source.verify().problems == [], when
+        assert stored_files(target) == stored_files(scene.base) == expected[0], when
+        assert_same_vectors(stored_vectors(target), expected[1], when)
+        assert list(tmp_path.glob(".*")) == [], when
+
+
 def _check(path: Path, scene: Scene, expected: tuple[Files, Vectors], when: str) -> None:
     """Whole after the kill, and after another run the same as if nothing had happened."""
     with PhotoLibrary.open(path) as library:

@@ -380,7 +380,7 @@ def test_all_derived_files_may_be_deleted(shelf: Shelf, settings: IndexSettings)
 
 def test_litter_is_mentioned_and_removed_by_the_next_writer(shelf: Shelf) -> None:
     shelf.add(unit(50, 1))
-    litter = shelf.store.folder / "index" / "1" / "00000009.unfinished"
+    litter = shelf.store.folder / "index" / "1" / ".00000009.photoseek-unfinished"
     litter.mkdir(parents=True)
     (litter / "half").write_text("x")
     report = shelf.verify()
