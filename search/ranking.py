@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -79,8 +80,9 @@ class PageOptions:
             raise UsageError(f"there is no order {self.order!r}", hint='orders are "relevance" and "newest"')
         if self.collapse not in (None, "similar"):
             raise UsageError(f"there is no way {self.collapse!r} to collapse an answer", hint='there is "similar"')
-        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
-            raise UsageError(f"a confidence lies between 0 and 1, not at {self.min_confidence}")
+        least = self.min_confidence
+        if least is not None and not (isinstance(least, Real) and 0 <= least <= 1):
+            raise UsageError(f"min_confidence must be a number from 0 to 1, not {least!r}")
 
 
 def rank(

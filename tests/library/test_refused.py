@@ -71,6 +71,12 @@ def test_pages_have_whole_numbers(filled: PhotoLibrary, call: Callable[[PhotoLib
         call(filled)
 
 
+@pytest.mark.parametrize("wrong", ["0.5", 1.5, -0.1, float("nan")])
+def test_a_least_confidence_is_a_share(filled: PhotoLibrary, wrong: float) -> None:
+    with pytest.raises(UsageError, match="min_confidence must be a number from 0 to 1"):
+        filled.search("red", min_confidence=wrong)
+
+
 @pytest.mark.parametrize("path", ["", "a\0b", "\ud800"])
 @pytest.mark.parametrize(
     "call",
