@@ -12,7 +12,6 @@ import click
 
 from photoseek import __version__
 from photoseek.common_options import engine_options, json_option, library_option, open_library, verbose_option
-from photoseek.console import FriendlyGroup, put, results, say
 from photoseek.errors import PhotoseekError
 from photoseek.filter_options import NAMES as FILTER_NAMES
 from photoseek.filter_options import condition_of, filter_options, filters_said
@@ -20,6 +19,7 @@ from photoseek.look_options import NAMES as LOOK_NAMES
 from photoseek.look_options import look_options, terminal_for
 from photoseek.question_options import NAMES as QUESTION_NAMES
 from photoseek.question_options import FiniteRange, query_of, question_options
+from photoseek.speaking import FriendlyGroup, put, results, say
 
 if TYPE_CHECKING:
     from photoseek import IndexReport, LibraryStatus, Photo, PhotoLibrary, Results

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from photoseek.console import log_to_stderr
+from photoseek.speaking import log_to_stderr
 
 if TYPE_CHECKING:
     from photoseek import PhotoLibrary
