@@ -95,8 +95,8 @@ def run_trial(checkpoint: Checkpoint, pictures: Sequence[Picture] = (), *, threa
     def open_tower(precision: str) -> VisionTower:
         return load_vision_tower(checkpoint, engine="openvino", precision=precision, threads=threads)
 
-    capabilities, key = _processor(checkpoint)
-    shorter = [precision for precision in SHORTER if precision != "bfloat16" or "BF16" in capabilities]
+    bfloat16, key = _processor(checkpoint)
+    shorter = [precision for precision in SHORTER if precision != "bfloat16" or bfloat16]
     trial = compare_precisions(checkpoint, open_tower, shorter, pictures)
     remember(key, asdict(trial))
     log.info("%s: %s (%s)", checkpoint.name, trial.precision, trial.reason)
@@ -217,12 +217,12 @@ def _embed(tower: VisionTower, pictures: list[Picture]) -> tuple[Embeddings, flo
     return np.concatenate([vectors, tower.encode(more)]), seconds
 
 
-def _processor(checkpoint: Checkpoint) -> tuple[list[str], str]:
-    """What OpenVINO says the processor can, and the key under which a trial is remembered."""
-    from photoseek.aimv2.openvino_engine import import_openvino
+def _processor(checkpoint: Checkpoint) -> tuple[bool, str]:
+    """Whether the processor computes in bfloat16 by hardware, and the key under which a trial is remembered."""
+    from photoseek.aimv2.openvino_engine import has_bfloat16, import_openvino
 
     openvino = import_openvino()
     core = openvino.Core()
     capabilities = [str(each) for each in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
     parts = [checkpoint.digest, openvino.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), *capabilities]
-    return capabilities, key_of(*parts, *SHORTER)
+    return has_bfloat16(core), key_of(*parts, *SHORTER)

@@ -45,9 +45,9 @@ def fit_space(config: dict[str, Any], data: Path, work: Path) -> space.Space:
     features: list[np.ndarray] = []
     kept = 0
     for name in config["mix"]:
-        if name == "coco":
-            continue  # photos without texts would only move the mean
         rows = photos.load(name, work / "photos")[1]
+        if not any(row[2] for row in rows):
+            continue  # photos without texts would only move the mean
         train = [k for k, row in enumerate(rows) if row[1] == "train"]
         features.append(np.load(work / "teacher" / f"{name}.0.npy")[train])
         for place, k in enumerate(train):
