@@ -33,6 +33,7 @@ def test_picture_states_equal_the_reference(tmp_path, options, pictures):
     assert found.lengths == (16, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", KINDS)
 def test_picture_states_equal_those_of_transformers(tmp_path, options, pictures):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")

@@ -197,6 +197,7 @@ def test_a_terminal_obeys_no_name(
     assert r"\x1b]0;owned" in command("status", library=wild).err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_an_output_that_cannot_be_written_is_one_sentence(
     command: Command, environment: dict[str, str], photos: Path, tiny_checkpoint: Path, tmp_path: Path

@@ -146,6 +146,7 @@ def test_words_may_be_any_text(filled: PhotoLibrary, text: str) -> None:
         filled.use_model(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize(
     "condition",

@@ -242,6 +242,7 @@ def test_filters_and_rows_outlive_their_generation(shelf: Shelf, settings: Index
     assert len(view.newest_first(where.width >= 4, 20, 0)) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["file_id", "width", "taken_at.ends"])
 @pytest.mark.parametrize("damage", ["zeroed", "swapped"])
 def test_damaged_columns_leave_searches_to_the_catalog(
@@ -287,6 +288,7 @@ def _folder(path: Path) -> None:
     path.mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [IVF], indirect=True, ids=["ivf"])
 @pytest.mark.parametrize("damage", [Path.unlink, _truncate, _flip, _head, _folder])
 @pytest.mark.parametrize("name", [VECTORS_FILE, IDS_FILE, LISTS_FILE, ROWS_FILE, SIZES_FILE, MANIFEST_FILE])
@@ -305,6 +307,7 @@ def test_a_damaged_index_is_told_and_repaired(
     shelf.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [IVF], indirect=True, ids=["ivf"])
 @pytest.mark.parametrize("damage", [_flip, _head, _folder])
 @pytest.mark.parametrize(

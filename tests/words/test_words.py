@@ -291,6 +291,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
     shelf.store.close()
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.tuples(TEXTS, NAMES, FACTS), max_size=5, unique_by=lambda file: file[:2]), st.lists(PHRASES))
 def test_words_find_what_plain_reading_finds(
