@@ -10,10 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from photoseek import indexing, model_change
+from photoseek import care, indexing, model_change
 from photoseek.binding import EngineOptions, ModelBinding
 from photoseek.conditions import Condition
-from photoseek.contracts import Embeddings, Root
+from photoseek.contracts import Embeddings
 from photoseek.errors import LibraryNotFoundError, UsageError, check_whole
 from photoseek.grouping import DUPLICATE_KINDS, find_clusters, find_duplicates
 from photoseek.indexer.pipeline import IndexOptions
@@ -90,7 +90,7 @@ class PhotoLibrary:
             model: `auto`, `builtin`, a downloaded model's name or a checkpoint folder. Chooses the model of a
                 new library; must agree with the one that an existing library was made with.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-            precision: `auto`, `float32`, `bfloat16`, `float16`.
+            precision: `auto`, `float32`, `bfloat16`, `float16`, `int8`.
             engine: `auto`, or one named by `photoseek doctor`.
             threads: for the model; None leaves it to the engine.
         Raises:
@@ -419,18 +419,8 @@ class PhotoLibrary:
         Raises:
             DamageError: with `repair`, damage that only a backup can mend.
         """
-        from photoseek.storage import verify as checks
-
         self._check_usable()
-        store = self._existing()
-        report = checks.verify(store.catalog, store.folder)
-        if repair and (report.problems or report.litter):
-            with indexing.writing(store), store.model_change_lock():
-                mended = checks.verify(store.catalog, store.folder)
-                checks.repair(store.catalog, store.folder, mended)
-            report = checks.verify(store.catalog, store.folder)
-            report.repaired = mended.repaired
-        return report
+        return care.verify_library(self._existing(), repair=repair)
 
     def backup(self, target: str | os.PathLike[str]) -> None:
         """Copy the library to the new folder `target`, at any time, also while it is being written.
@@ -452,27 +442,12 @@ class PhotoLibrary:
             UsageError: there is no such root or folder, or none of the root's photos stand in the folder.
         """
         self._check_usable()
-        store = self._existing()
-        root, path = self._root(old), absolute(new)
-        if not os.path.isdir(path):
-            raise UsageError(f"there is no folder {os.fsdecode(path)}")
-        stand = (os.path.exists(os.path.join(path, place)) for place in store.catalog.iter_places(root.id))
-        if not (next(stand, True) or any(stand)):
-            raise UsageError(
-                f"none of the photos of {os.fsdecode(root.path)} stand in {os.fsdecode(path)}",
-                hint='name the folder in which they stand as before; "photoseek index" finds those moved elsewhere',
-            )
-        with indexing.writing(store):
-            store.catalog.move_root(root.id, path)
+        care.move_root(self._existing(), absolute(old), absolute(new))
 
     def remove_root(self, path: str | os.PathLike[str]) -> int:
         """Forget a root and its photos (never the files); returns how many."""
         self._check_usable()
-        root = self._root(path)
-        with indexing.writing(self._existing()):
-            removed = self._store.catalog.forget_files(self._store.catalog.file_ids(root.id))
-            self._store.catalog.remove_root(root.id)
-        return removed
+        return care.remove_root(self._existing(), absolute(path))
 
     def forget(
         self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (), *, missing: bool = False
@@ -485,16 +460,7 @@ class PhotoLibrary:
             missing: forget every photo that is missing, too.
         """
         self._check_usable()
-        store = self._existing()
-        catalog = store.catalog
-        with indexing.writing(store):
-            ids = set(catalog.missing_ids()) if missing else set()
-            for path in _as_paths(paths) or []:
-                found = catalog.file_ids_at(path)
-                if not found:
-                    raise UsageError(f"{os.fsdecode(path)} is not in this library")
-                ids.update(found)
-            return catalog.forget_files(sorted(ids))
+        return care.forget(self._existing(), _as_paths(paths) or [], missing=missing)
 
     # Inside
 
@@ -510,13 +476,6 @@ class PhotoLibrary:
 
     def _active(self) -> Space | None:
         return self._store.spaces.active()
-
-    def _root(self, path: str | os.PathLike[str]) -> Root:
-        wanted = absolute(path)
-        for root in self._existing().catalog.roots():
-            if root.path == wanted:
-                return root
-        raise UsageError(f"{os.fsdecode(wanted)} is no root of this library", hint='"photoseek roots list" shows them')
 
 
 def _as_list(value: Any) -> list[Any]:
