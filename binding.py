@@ -160,6 +160,7 @@ class ModelBinding:
             engine=options.engine,
             threads=options.threads,
         ):
+            self._vision.pop(space.checkpoint_digest, None)  # a GPU may hold one tower and not two
             self._vision[space.checkpoint_digest] = self._probed_vision(space, long_run=True)
         return self.vision(space)
 

@@ -180,14 +180,14 @@ def choose_engine(engine: str, device: str, precision: str, *, for_text: bool) -
 
 @functools.cache
 def has_accelerator() -> bool:
-    """Whether torch is installed and sees a GPU; a CPU build of torch is not even imported."""
+    """Whether torch is installed and computes on a GPU here; a CPU build of torch is not even imported."""
     if not (is_installed("torch") and is_installed("transformers")):
         return False
     if importlib.metadata.version("torch").endswith("+cpu"):
         return False
-    import torch
+    from photoseek.aimv2.torch_device import choose_device
 
-    return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
+    return choose_device("auto")[1] != "cpu"
 
 
 def is_installed(package: str) -> bool:

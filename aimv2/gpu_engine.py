@@ -152,8 +152,6 @@ class Replica:
         self.turn = threading.Lock()
         self._model: TorchVisionModel | None = None
         self.has_streams = device.type == "cuda"
-        if self.has_streams:
-            self.copying, self.computing = torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def load(self, mode: str) -> None:
         """Read the model from the checkpoint, unless it is there.
@@ -163,6 +161,8 @@ class Replica:
         """
         with self.turn:
             if self._model is None:
+                if self.has_streams:  # not before: they alone take hundreds of MB of a GPU
+                    self.copying, self.computing = torch.cuda.Stream(self.device), torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
                 model = TorchVisionModel(self._checkpoint, self._sizes, self.device, self._precision)
                 model.compile(mode)
                 if self.has_streams:  # the weights came on the default stream
@@ -220,8 +220,9 @@ class Slot:
                 states = replica.model(there, is_fixed=fixed is not None)[: len(pictures)]
                 vectors = torch.empty(states.shape, dtype=torch.float32, pin_memory=True)
                 vectors.copy_(states, non_blocking=True)
-                done = replica.computing.record_event()
-        done.synchronize()
+                done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+                done.record(replica.computing)
+        done.synchronize()  # asleep: a waiting thread would keep a core busy
         return np.array(vectors.numpy())  # pinned memory is scarce
 
     def _filled(self, pictures: NDArray[np.uint8], count: int, *, pinned: bool) -> torch.Tensor:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from photoseek.aimv2.checkpoint import Checkpoint
-from photoseek.aimv2.gpu_engine import GpuVision
+from photoseek.aimv2.gpu_engine import SLOTS_PER_GPU, GpuVision
 from photoseek.aimv2.remembered import key_of, remember, remembered
 from photoseek.aimv2.sizes import VisionSizes
 from photoseek.aimv2.torch_vision import COMPILE_MODES, EAGER
@@ -28,7 +28,8 @@ from photoseek.contracts import Picture
 
 log = logging.getLogger(__name__)
 
-BATCH_MIN, BATCH_MAX = 16, 1024
+BATCH_MIN, BATCH_MAX = 16, 512
+"""A run collects no more photos than that for one batch (`indexer.embedding.COMMIT_ITEMS`)."""
 BATCH_GAIN_MIN = 1.03
 """A batch of twice the size is kept only if it is faster by more than this: smaller ones lose less when killed."""
 MEASURE_S = 1.0
@@ -129,12 +130,14 @@ def tune(
 
     batch_size, rate = best_batch_size(lambda size: measure(size, EAGER))
     best_mode = EAGER
-    exact = engine.run(sample)
+    batch = np.resize(sample, (batch_size, *sample.shape[1:]))  # smaller ones are not compiled
+    engine.set_batch(batch_size, EAGER)
+    exact = engine.run(batch)
     for mode in COMPILE_MODES:
         if time.monotonic() - started > budget_s:
             break
         compiled = measure(batch_size, mode)
-        if compiled and compiled > rate and _lowest_cosine(engine.run(sample), exact) > COSINE_MIN:
+        if compiled and compiled > rate and _lowest_cosine(engine.run(batch), exact) > COSINE_MIN:
             best_mode, rate = mode, compiled
     settings = GpuSettings(batch_size, best_mode, rate, budget_s, tried)
     log.info("%s on %s: %s", checkpoint.name, device, settings)
@@ -153,13 +156,17 @@ def tune_for(
 
 
 def best_batch_size(measure: Callable[[int], float | None]) -> tuple[int, float]:
-    """(batch size, its rate): doubled while that is faster and memory allows.
+    """(batch size, its rate): doubled while that is faster, memory allows, and a batch takes less than a second.
+
+    A run collects larger batches only while they take less (`indexer.embedding`): slower ones would stay half empty.
 
     Args:
         measure: pictures a second with a batch size; None where the memory does not suffice.
     """
     size, best, best_rate = BATCH_MIN, BATCH_MIN, 0.0
     while size <= BATCH_MAX:
+        if best_rate and SLOTS_PER_GPU * size > best_rate:
+            break
         rate = measure(size)
         if rate is None or rate < BATCH_GAIN_MIN * best_rate:
             break
@@ -174,7 +181,7 @@ def pictures_per_second(engine: GpuVision, sample: NDArray[np.uint8]) -> float:
     with ThreadPoolExecutor(engine.batches_at_once) as threads:
         list(threads.map(engine.run, [batch] * engine.batches_at_once))  # compiles, and fills the slots
         started = time.perf_counter()
-        engine.run(batch)
+        threads.submit(engine.run, batch).result()  # where kernels were chosen: attention keeps them by thread
         batches = 4 + int(MEASURE_S / (time.perf_counter() - started))
         started = time.perf_counter()
         list(threads.map(engine.run, [batch] * batches))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from photoseek.aimv2.checkpoint import Checkpoint
 from photoseek.aimv2.choice import choose_engine
 from photoseek.aimv2.trial import remembered_trial, run_trial
 from photoseek.contracts import Picture
+from photoseek.errors import ModelError
+
+log = logging.getLogger(__name__)
 
 
 def prepare_long_run(
@@ -41,7 +45,11 @@ def prepare_long_run(
             return False
         from photoseek.aimv2.gpu_trial import tune_for
 
-        tune_for(checkpoint, devices[0], precision, run_s, pictures)
+        try:
+            tune_for(checkpoint, devices[0], precision, run_s, pictures)
+        except ModelError as error:  # beside the tower that serves there is no memory to try in
+            log.warning("not tried what is fastest: %s", error)
+            return False
         return True
     if chosen == "openvino" and (device, precision, engine) == ("auto", "auto", "auto"):
         if remembered_trial(checkpoint) is None:

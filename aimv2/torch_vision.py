@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from torch import Tensor
+from torch.nn.attention import SDPBackend
 
 from photoseek.aimv2.checkpoint import Checkpoint
 from photoseek.aimv2.layout import Parameters
@@ -250,16 +251,13 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def attention_kernel(device: torch.device, precision: str, sizes: VisionSizes) -> str:
-    """Which kernel scaled_dot_product_attention has for the tower's shape: "flash", "efficient" or "math"."""
+    """Which kernel scaled_dot_product_attention takes for the tower's shape: "flash", "cudnn", "efficient", "math"."""
     if device.type != "cuda":
         return "the processor's"
-    shape = (1, sizes.heads, (sizes.image or 32 * sizes.patch) // sizes.patch, sizes.width // sizes.heads)
-    part = torch.empty(shape, device=device, dtype=DTYPES[precision])
-    cuda: Any = torch.backends.cuda
-    asked = cuda.SDPAParams(part, part, part, None, 0.0, False, False)
-    if cuda.can_use_flash_attention(asked):
-        return "flash"
-    return "efficient" if cuda.can_use_efficient_attention(asked) else "math"
+    tokens = (sizes.image // sizes.patch) ** 2 if sizes.image else 1024
+    part = torch.empty((1, sizes.heads, tokens, sizes.width // sizes.heads), device=device, dtype=DTYPES[precision])
+    chosen = SDPBackend(torch._fused_sdp_choice(part, part, part))
+    return str(chosen.name).lower().removesuffix("_attention")
 
 
 def own_copy(step: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -167,6 +167,7 @@ class EmbeddingRun:
         run_seconds = seconds / len(pictures) * self._total
         if self._computed_batches == 2 and self._towers.open_for_long_run and run_seconds > LONG_RUN_SECONDS:
             self._store_all()  # the machine is quiet then, and no old tower in use
+            self._tower = None  # nor in memory, once its source lets go of it
             opened: Future[VisionTower] = Future()
             opened.set_result(self._towers.open_for_long_run(pictures, run_seconds))
             self._use(opened)

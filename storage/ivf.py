@@ -1,14 +1,14 @@
-"""Inverted lists: trained and filled, with the search for nearest centroids on GPUs where FAISS sees any.
+"""Inverted lists: trained, on GPUs where FAISS sees any, and filled.
 
-The index stays one of the processor's: only k-means and the assignment of rows to lists are lent out. A GPU that is
-full, perhaps of the vision tower, costs time and nothing else.
+The index stays one of the processor's: only k-means is lent out. A GPU that is full, perhaps of the vision tower, costs
+time and nothing else. Rows are added without: FAISS then asks the quantizer for each row's residual by itself, which
+over a GPU takes longer than finding its list saves.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 
 import faiss
 import numpy as np
@@ -30,6 +30,8 @@ TRAINING_ROUNDS = 6
 ROWS_AT_ONCE = 4096
 CODE_BITS = 4
 """What FAISS's fast scan takes."""
+GPU_BYTES = 2**28
+"""Of each GPU, set aside while it is lent to. FAISS would take 1.5 GiB, which a vision tower may need."""
 
 
 class IvfBuilder:
@@ -59,32 +61,35 @@ class IvfBuilder:
         ivf.cp.niter = TRAINING_ROUNDS
         for clustering in (ivf.cp, ivf.pq.cp):
             clustering.min_points_per_centroid = 1  # small libraries with IVF forced on; FAISS would warn on stdout
-        self._with_gpus(ivf, "clustering_index", faiss.IndexFlatIP(flat.d), lambda: ivf.train(chosen))
+        self._train(ivf, chosen)
         return faiss.IndexPreTransform(rotation, ivf)
 
     def add(self, index: faiss.IndexPreTransform, vectors: NDArray[np.float32]) -> None:
         """Add rows (n, dim) at the next positions."""
-        ivf = faiss.downcast_index(index.index)
-        self._with_gpus(ivf, "quantizer", ivf.quantizer, lambda: index.add(vectors))
+        index.add(vectors)
 
-    def _with_gpus(self, ivf: faiss.IndexIVFPQFastScan, part: str, lent: faiss.Index, work: Callable[[], None]) -> None:
-        """Do some work while a part of the index is a copy of `lent` on the GPUs; without them if that fails.
-
-        FAISS asks the part before it changes anything, so that work that failed there can be done again.
-        """
+    def _train(self, ivf: faiss.IndexIVFPQFastScan, sample: NDArray[np.float32]) -> None:
+        """On the GPUs; without them if that fails. FAISS clusters before it changes anything, so that training that
+        failed there can be done again."""
         if self._gpus_serve:
-            before = getattr(ivf, part)
             try:
-                on_gpus = faiss.index_cpu_to_all_gpus(lent)  # this name keeps it alive: FAISS does not
-                setattr(ivf, part, on_gpus)
-                work()
+                ivf.clustering_index = on_gpus = _on_all_gpus(faiss.IndexFlatIP(ivf.d))
+                on_gpus.this.own(True)  # FAISS does not, and by the assignment Python would not: it would never go
+                ivf.train(sample)
                 return
             except RuntimeError as error:
                 self._gpus_serve = False
                 log.warning("FAISS goes on without GPUs: %s", str(error).strip().partition("\n")[0])
             finally:
-                setattr(ivf, part, before)
-        work()
+                ivf.clustering_index = None
+        ivf.train(sample)
+
+
+def _on_all_gpus(index: faiss.Index) -> faiss.Index:
+    resources = [faiss.StandardGpuResources() for _ in range(faiss.get_num_gpus())]
+    for each in resources:
+        each.setTempMemory(GPU_BYTES)
+    return faiss.index_cpu_to_gpu_multiple_py(resources, index)
 
 
 def rotation_of(index: faiss.IndexPreTransform) -> NDArray[np.float32]:

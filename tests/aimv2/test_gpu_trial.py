@@ -22,7 +22,7 @@ from photoseek.aimv2.gpu_trial import (  # noqa: E402
     tune_for,
 )
 from photoseek.aimv2.torch_vision import EAGER  # noqa: E402
-from photoseek.errors import UsageError  # noqa: E402
+from photoseek.errors import ModelError, UsageError  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ def rates(monkeypatch):
         measured.append((engine.batch_size, engine.mode))
         for replica in engine._replicas:
             replica._model.mode = engine.mode  # as if it had been compiled
-        return min(engine.batch_size, 128) * gains[engine.mode]
+        return 10 * min(engine.batch_size, 128) * gains[engine.mode]
 
     monkeypatch.setattr(gpu_trial, "pictures_per_second", rate)
     monkeypatch.setattr(torch, "compile", lambda step, **_options: step)
@@ -62,11 +62,12 @@ def rates(monkeypatch):
 @pytest.mark.parametrize(
     ("rate", "found"),
     [
-        (lambda size: min(size, 128), 128),
+        (lambda size: 10 * min(size, 128), 128),
         (lambda size: 100, 16),
-        (lambda size: size, gpu_trial.BATCH_MAX),
-        (lambda size: size if size <= 64 else None, 64),
-        (lambda size: size if size != 64 else 32.5, 32),
+        (lambda size: 10 * size, gpu_trial.BATCH_MAX),
+        (lambda size: 10 * size if size <= 64 else None, 64),
+        (lambda size: 10 * size if size != 64 else 325, 32),
+        (lambda size: 100 + size, 64),  # 128 of them, twice, would take more than a second
     ],
 )
 def test_the_batch_is_doubled_while_that_is_faster_and_fits(rate, found):
@@ -76,12 +77,12 @@ def test_the_batch_is_doubled_while_that_is_faster_and_fits(rate, found):
 def test_batch_and_mode_are_found_and_remembered(checkpoint, rates):
     assert remembered_settings(checkpoint, CPU, "float32") is None
     settings = tune(checkpoint, CPU, "float32", budget_s=60)
-    assert (settings.batch_size, settings.mode, settings.rate) == (128, "default", 128 * 1.4)
+    assert (settings.batch_size, settings.mode, settings.rate) == (128, "default", 1280 * 1.4)
     assert rates == [(size, EAGER) for size in (16, 32, 64, 128, 256)] + [
         (128, "default"),
         (128, "max-autotune-no-cudagraphs"),
     ]
-    assert settings.tried["eager 64"] == 64
+    assert settings.tried["eager 64"] == 640
     assert remembered_settings(checkpoint, CPU, "float32") == settings
     assert remembered_settings(checkpoint, CPU, "bfloat16") is None
 
@@ -135,8 +136,15 @@ def test_a_compiler_that_does_not_work_leaves_the_tower_as_it_is(checkpoint, mon
 
 
 def test_a_mode_that_computes_something_else_is_not_taken(checkpoint, rates, monkeypatch):
-    monkeypatch.setattr(gpu_trial, "_lowest_cosine", lambda left, right: 0.99)
+    compared = []
+
+    def cosine(left, right):
+        compared.append((len(left), len(right)))
+        return 0.99
+
+    monkeypatch.setattr(gpu_trial, "_lowest_cosine", cosine)
     assert tune(checkpoint, CPU, "float32", budget_s=60).mode == EAGER
+    assert compared == [(128, 128)] * 2, "smaller batches would not be compiled"
 
 
 def test_the_rate_is_measured_with_full_batches(checkpoint):
@@ -173,6 +181,16 @@ def test_damaged_settings_are_as_none(checkpoint, models, rates, entry):
     file.write_text(json.dumps(dict.fromkeys(json.loads(file.read_text()), entry)))
     assert remembered_settings(checkpoint, CPU, "float32") is None
     assert isinstance(tune(checkpoint, CPU, "float32", budget_s=0), GpuSettings)
+
+
+def test_where_there_is_no_memory_to_try_in_the_run_goes_on(checkpoint, monkeypatch, caplog):
+    def tune_for(*_arguments):
+        raise ModelError("the model does not fit the memory of cuda:0")
+
+    monkeypatch.setattr(gpu_trial, "tune_for", tune_for)
+    monkeypatch.setattr("photoseek.aimv2.torch_device.cuda_devices", lambda device: [CPU])
+    assert not prepare_long_run(checkpoint, [], 1e6, engine="torch", device="cuda")
+    assert "does not fit" in caplog.text
 
 
 def test_preparing_a_long_run_tries_what_fits_the_device(checkpoint, models, rates, monkeypatch):

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import logging
+import weakref
+from typing import Any
 
 import faiss
 import numpy as np
 import pytest
 
 from photoseek.storage.faissfile import new_flat
-from photoseek.storage.ivf import IvfBuilder
+from photoseek.storage.ivf import GPU_BYTES, IvfBuilder
 
 DIM = 16
 
 
 class Gpus:
-    """Lends copies of indexes, and may be full; counts what was lent."""
+    """Lend copies of indexes, and may be full; know what was lent and is still there."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.lent: list[faiss.Index] = []
-        self.free = 10**9
-        monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
-        monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", self._lend, raising=False)
+        self.lent: list[weakref.ref[faiss.Index]] = []
+        self.owned: list[Any] = []
+        self.set_aside: list[int] = []
+        self.are_full = False
+        monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
+        monkeypatch.setattr(faiss, "StandardGpuResources", lambda: self, raising=False)
+        monkeypatch.setattr(faiss, "index_cpu_to_gpu_multiple_py", self._lend, raising=False)
 
-    def _lend(self, index: faiss.Index) -> faiss.Index:
-        if len(self.lent) >= self.free:
+    def setTempMemory(self, number: int) -> None:
+        self.set_aside.append(number)
+
+    def _lend(self, resources: list[Gpus], index: faiss.Index) -> faiss.Index:
+        assert len(resources) == 2
+        if self.are_full:
             raise RuntimeError("Error in cudaMalloc: out of memory\nmore of it")
-        self.lent.append(faiss.clone_index(index))
-        return self.lent[-1]
+        copy = faiss.clone_index(index)
+        self.lent.append(weakref.ref(copy))
+        self.owned.append(copy.this)
+        return copy
 
 
 @pytest.fixture
@@ -54,19 +65,20 @@ def built(vectors: np.ndarray) -> bytes:
     return faiss.serialize_index(index).tobytes()
 
 
-def test_gpus_train_and_fill_the_same_index(vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_train_the_same_index_and_keep_nothing(vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     here = built(vectors)
     gpus = Gpus(monkeypatch)
     assert built(vectors) == here
-    assert len(gpus.lent) == 3, "k-means, and each part that was added"
-    assert gpus.lent[1].ntotal == gpus.lent[2].ntotal > 0
+    assert len(gpus.lent) == 1
+    assert gpus.lent[0]() is None
+    assert gpus.owned[0].own(), "what no one owns stays in the GPU's memory for good"
+    assert gpus.set_aside == [GPU_BYTES, GPU_BYTES]
 
 
-@pytest.mark.parametrize("free", [0, 1, 2])
 def test_gpus_that_are_full_cost_time_only(
-    vectors: np.ndarray, gpus: Gpus, free: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    vectors: np.ndarray, gpus: Gpus, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gpus.free = free
+    gpus.are_full = True
     with caplog.at_level(logging.WARNING):
         found = built(vectors)
     assert caplog.text.count("FAISS goes on without GPUs: Error in cudaMalloc: out of memory") == 1
