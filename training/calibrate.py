@@ -33,6 +33,8 @@ NEAR = 0.8
 HIDDEN = 0.08
 """Share of searches with a right photo among the first three that may be answered "nothing" here; the goal is 0.10 on
 other photos."""
+WITHIN = 0.01
+"""Thresholds that say "nothing" rightly as often up to this, about a standard error, are taken for equally good."""
 ENCODED_AT_ONCE = 250
 
 
@@ -111,14 +113,16 @@ def highest(searches: Searches, calibration: Calibration, bank: Floats, scale: f
 
 def fit_threshold(found: Sequence[Highest], steepest: float) -> tuple[float, float]:
     """(weight of generality, bias): of those that hide at most HIDDEN of the right answers of every sort, the pair that
-    says "nothing" most often where nothing is, on average over the sorts; the weight is tried from 0 to `steepest`."""
+    says "nothing" most often where nothing is, on average over the sorts; of equally good ones that of least weight,
+    which serves the sorts most alike. The weight is tried from 0 to `steepest`."""
     tried = []
     for weight in np.linspace(0, steepest, 41):
         margins = [values.present[:, 0] - weight * values.present[:, 1] for values in found if len(values.present)]
         bias = min(float(np.quantile(margin, HIDDEN)) for margin in margins)
         rightly = [(values.absent[:, 0] - weight * values.absent[:, 1] < bias).mean() for values in found]
         tried.append((float(np.mean(rightly)), float(weight), bias))
-    _, weight, bias = max(tried)
+    most = max(rightly for rightly, _, _ in tried)
+    weight, bias = next((weight, bias) for rightly, weight, bias in tried if rightly >= most - WITHIN)
     return round(weight, 4), round(bias, 4)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from training import export, photos, samples, space, teachers, text, texts, vision, vocabulary
@@ -200,8 +200,43 @@ def train_text(config: dict[str, Any], data: Path, repositories: Path, work: Pat
     )  # fmt: skip
 
 
+def class_pairs(config: dict[str, Any], data: Path, work: Path, student: vision.Student) -> text.ClassPairs:
+    """Training photos of which the photo teacher is sure, as the locked tower sees them, up to 40 a class."""
+    side = config["export"]["side"]
+    weight, bias = teachers.PhotoTeacher().classifier()
+    seen: list[torch.Tensor] = []
+    probabilities: list[torch.Tensor] = []
+    held: dict[int, int] = {}
+    for name in ("coco", "flickr8k", "caltech", "corel", "tiny-imagenet"):
+        pictures, rows = photos.load(name, work / "photos")
+        train = np.array([k for k, row in enumerate(rows) if row[1] == "train"])
+        np.random.default_rng(config["seed"]).shuffle(train)
+        features = torch.from_numpy(np.load(work / "teacher" / f"{name}.0.npy")[train]).float()
+        likely = (features @ weight.T + bias).softmax(1)
+        chosen = []
+        for k, (p, c) in enumerate(zip(*likely.max(1), strict=True)):
+            if p > 0.5 and held.get(int(c), 0) < 40:
+                held[int(c)] = held.get(int(c), 0) + 1
+                chosen.append(k)
+        order = np.sort(np.array(chosen))
+        log.info("classes: %s %d photos", name, len(order))
+        for first in range(0, len(order), 1000):
+            part = order[first : first + 1000]
+            seen.append(vision.embed(student, np.stack([pictures[train[k]] for k in part]), side))
+        probabilities.append(likely[order].half())
+    every = torch.cat(probabilities)
+    best = every.float().argmax(1).numpy()
+    rows_of = {int(c): np.flatnonzero(best == c) for c in np.unique(best)}
+    log.info("classes: %d with photos, %d photos", len(rows_of), len(best))
+    prompts = [[t.format(n) for n in names for t in texts.TEMPLATES] for names in texts.imagenet_names(data)]
+    return text.ClassPairs(torch.cat(seen).clone(), every, rows_of, prompts)
+
+
 def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path) -> Path:
-    """LiT: the vision tower is locked; the text tower keeps its lessons and learns what that tower sees."""
+    """LiT: the vision tower is locked; the text tower keeps its lessons and learns what that tower sees.
+
+    Once for each of `classes_weights`; the mean of what they learn is kept (model soups, Wortsman et al. 2022).
+    """
     fitted = fit_space(config, data, work)
     tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
     side = config["export"]["side"]
@@ -218,14 +253,24 @@ def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path
         owners[split] = torch.tensor([place[row] for row in rows])
         seen[split] = vision.embed(student, pictures[order], side).clone()
     settings = {k: v for k, v in config["text"].items() if k not in ("shares", "size", "steps", "lr")}
-    return text.train(
-        text_size(config, tokenizer), tokenizer, make_lessons(config, fitted, data, repositories, work),
-        seen["train"], fitted.scale.item(),
-        work / "tuned", seed=config["seed"], dev_texts=captions["dev"], dev_owner=owners["dev"], dev_photos=seen["dev"],
-        start=work / "text" / "weights.safetensors",
-        pairs=text.Pairs(captions["train"], owners["train"], seen["train"]),
-        **config["tune"], **settings,
-    )  # fmt: skip
+    tuning = dict(config["tune"])
+    classes_weights = tuning.pop("classes_weights")
+    lessons, classes = make_lessons(config, fitted, data, repositories, work), class_pairs(config, data, work, student)
+    found = [
+        load_file(text.train(
+            text_size(config, tokenizer), tokenizer, lessons, seen["train"], fitted.scale.item(),
+            work / f"tuned-{weight:g}", seed=config["seed"],
+            dev_texts=captions["dev"], dev_owner=owners["dev"], dev_photos=seen["dev"],
+            start=work / "text" / "weights.safetensors",
+            pairs=text.Pairs(captions["train"], owners["train"], seen["train"]),
+            classes=classes if weight else None, classes_weight=weight, **tuning, **settings,
+        ))
+        for weight in classes_weights
+    ]  # fmt: skip
+    mean = {name: torch.stack([weights[name] for weights in found]).mean(0) for name in found[0]}
+    (work / "tuned").mkdir(exist_ok=True)
+    save_file(mean, work / "tuned" / "weights.safetensors")
+    return work / "tuned" / "weights.safetensors"
 
 
 def export_checkpoint(config: dict[str, Any], data: Path, work: Path, folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -57,6 +58,33 @@ class Pairs:
     photos: Tensor
 
 
+@dataclass
+class ClassPairs:
+    """Photos as the locked vision tower sees them (m, d), the photo teacher's probabilities of the 1,000 classes
+    (m, 1000), and for each class the rows of its photos and the texts that name it."""
+
+    photos: Tensor
+    probabilities: Tensor
+    rows: dict[int, NDArray[np.int64]]
+    prompts: list[list[str]]
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[list[tuple[int, int]], Tensor, Tensor]:
+        """`count` classes as (class, prompt), a photo of each (n, d), and what the teacher says of each photo (n, n),
+        one photo a row."""
+        classes = rng.choice(list(self.rows), min(count, len(self.rows)), replace=False)
+        rows = [int(rng.choice(self.rows[int(k)])) for k in classes]
+        chosen = [(int(k), int(rng.integers(len(self.prompts[int(k)])))) for k in classes]
+        return chosen, self.photos[rows], self.probabilities[rows][:, classes].float()
+
+
+def tell_classes(vectors: Tensor, photos: Tensor, wanted: Tensor, scale: float) -> Tensor:
+    """KL of the classes' names (n, d), given each photo (n, d), to what the teacher says, and of the photos by name."""
+    logits = photos @ vectors.T * scale
+    by_photo = F.kl_div(logits.log_softmax(1), wanted / wanted.sum(1, keepdim=True), reduction="batchmean")
+    by_name = F.kl_div(logits.log_softmax(0).T, (wanted / wanted.sum(0)).T, reduction="batchmean")
+    return (by_photo + by_name) / 2
+
+
 def contrast(vectors: Tensor, photos: Tensor, owner: Tensor, scale: float) -> Tensor:
     """InfoNCE of captions (n, d) against all photos (m, d), and of the photos in the batch against its captions."""
     logits = vectors @ photos.T * scale
@@ -90,7 +118,8 @@ def train(
     size: TextSize, tokenizer: Tokenizer, lessons: Lessons, photo_bank: Tensor, scale: float, folder: Path, *,
     seed: int, steps: int, batch: int, lr: float, weight_decay: float, bank_weight: float,
     dev_texts: list[str], dev_owner: Tensor, dev_photos: Tensor, start: Path | None = None,
-    pairs: Pairs | None = None, pairs_weight: float = 0.0, save_every: int = 300,
+    pairs: Pairs | None = None, pairs_weight: float = 0.0, classes: ClassPairs | None = None,
+    classes_weight: float = 0.0, save_every: int = 300,
 ) -> Path:  # fmt: skip
     """Fit the tower to `lessons`: cosine, and the distribution over `photo_bank` (m, d) that a text gives.
 
@@ -114,6 +143,7 @@ def train(
     compiled = torch.compile(student, dynamic=True)
     ids = encode(tokenizer, lessons.texts)
     pair_ids = encode(tokenizer, pairs.captions) if pairs is not None else []
+    class_ids = [encode(tokenizer, some) for some in classes.prompts] if classes is not None else []
     lengths = np.array([len(row) for row in ids])
     full_stops = encode(tokenizer, [" ."])[0][1:-1]
     rng = np.random.default_rng(seed + done)
@@ -156,6 +186,12 @@ def train(
             loss = loss + pairs_weight * contrast(
                 F.normalize(captions.float(), dim=1), pairs.photos, pairs.owner[rows], scale
             )
+        if classes is not None:
+            named, class_photos, wanted = classes.draw(rng, batch // 4)
+            with torch.autocast("cpu", torch.bfloat16):
+                names = compiled(pad([class_ids[k][prompt] for k, prompt in named], size.eos_token_id))
+            told = tell_classes(F.normalize(names.float(), dim=1), class_photos, wanted, scale)
+            loss = loss + classes_weight * told
         loss.backward()  # type: ignore[no-untyped-call]
         rate = lr * min(1.0, (done + 1) / 150) * min(1.0, 2 * (steps - done) / steps)
         optimizers.step(rate)

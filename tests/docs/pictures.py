@@ -23,7 +23,7 @@ from photoseek.terminal.blocks import GLYPHS
 IMAGES = ROOT / "docs" / "images"
 PREPARE = "$ photoseek index examples/photos"
 TERMINAL_COMMAND = '$ photoseek search "snowy mountains" --preview-as blocks --limit 3 --all'
-PAGE_COMMAND = '$ photoseek search "a view of nature" --limit 6 --html {page}'
+PAGE_COMMAND = '$ photoseek search "mountains and clouds" --limit 6 --html {page}'
 TERMINAL_SIZE = (880, 400)
 PAGE_SIZE = (1200, 880)
 SCALE = 2
