@@ -52,9 +52,9 @@ changes = st.one_of(
 )
 
 simple_conditions: st.SearchStrategy[Condition] = st.one_of(
-    st.tuples(st.none() | st.sampled_from(MOMENTS), st.none() | st.sampled_from(MOMENTS)).map(
-        lambda ends: where.taken.between(*ends)
-    ),
+    st.tuples(st.none() | st.sampled_from(MOMENTS), st.none() | st.sampled_from(MOMENTS))
+    .filter(lambda ends: None in ends or MOMENTS.index(ends[0]) <= MOMENTS.index(ends[1]))
+    .map(lambda ends: where.taken.between(*ends)),
     st.tuples(st.sampled_from([where.camera, where.lens, where.title, where.keywords]), texts).map(
         lambda asked: asked[0].contains(asked[1].replace("\0", "").strip() or "a")
     ),
