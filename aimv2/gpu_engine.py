@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from photoseek.aimv2.checkpoint import Checkpoint
+from photoseek.aimv2.preprocessing import NATIVE_PATCHES_MAX
 from photoseek.aimv2.sizes import VisionSizes
 from photoseek.aimv2.torch_vision import EAGER, TorchVisionModel
 from photoseek.errors import ModelError
@@ -64,8 +65,9 @@ class GpuVision:
         self.device, self.precision = device_name, precision
         self._patch = sizes.patch
         self._patches = (sizes.image // sizes.patch) ** 2 if sizes.image else None
+        self._usual_patches = self._patches or NATIVE_PATCHES_MAX
         self.mode = mode if self._patches else EAGER  # native pictures have many shapes
-        self.tokens_per_batch = TOKENS_PER_BATCH if batch_size is None else batch_size * (self._patches or 1024)
+        self.tokens_per_batch = TOKENS_PER_BATCH if batch_size is None else batch_size * self._usual_patches
         self._replicas = [Replica(checkpoint, sizes, device, precision) for device in devices]
         # Last in, first out: a caller alone stays with the first GPU.
         self._free: queue.LifoQueue[Slot] = queue.LifoQueue()
@@ -83,11 +85,11 @@ class GpuVision:
     @property
     def batch_size(self) -> int:
         """Pictures computed together; of a native tower, pictures of 1,024 patches."""
-        return max(1, self.tokens_per_batch // (self._patches or 1024))
+        return max(1, self.tokens_per_batch // self._usual_patches)
 
     def set_batch(self, batch_size: int, mode: str) -> None:
         """Compute so many pictures together, compiled or not, from the next call on."""
-        self.tokens_per_batch = batch_size * (self._patches or 1024)
+        self.tokens_per_batch = batch_size * self._usual_patches
         self.mode = mode if self._patches else EAGER
         for replica in self._replicas:
             replica.set_mode(self.mode)

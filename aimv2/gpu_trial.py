@@ -130,8 +130,8 @@ def tune(
 
     batch_size, rate = best_batch_size(lambda size: measure(size, EAGER))
     best_mode = EAGER
-    batch = np.resize(sample, (batch_size, *sample.shape[1:]))  # smaller ones are not compiled
     engine.set_batch(batch_size, EAGER)
+    batch = _full_batch(engine, sample)  # smaller ones are not compiled
     exact = engine.run(batch)
     for mode in COMPILE_MODES:
         if time.monotonic() - started > budget_s:
@@ -177,7 +177,7 @@ def best_batch_size(measure: Callable[[int], float | None]) -> tuple[int, float]
 
 def pictures_per_second(engine: GpuVision, sample: NDArray[np.uint8]) -> float:
     """The engine's rate in batches of its size, with as many threads as it gains from, after warming up."""
-    batch = np.resize(sample, (engine.batch_size, *sample.shape[1:]))
+    batch = _full_batch(engine, sample)
     with ThreadPoolExecutor(engine.batches_at_once) as threads:
         list(threads.map(engine.run, [batch] * engine.batches_at_once))  # compiles, and fills the slots
         started = time.perf_counter()
@@ -210,6 +210,11 @@ def _compare_precisions(checkpoint: Checkpoint, device: torch.device) -> Trial:
         return made
 
     return compare_precisions(checkpoint, tower, ["bfloat16"])
+
+
+def _full_batch(engine: GpuVision, sample: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The sample, repeated or cut to the engine's batch size."""
+    return np.resize(sample, (engine.batch_size, *sample.shape[1:]))
 
 
 def _lowest_cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:

@@ -29,7 +29,7 @@ from photoseek.storage.column_files import (
 )
 from photoseek.storage.durable import new_folder, synced_file
 from photoseek.storage.faissfile import flat_rows, open_index, write_flat
-from photoseek.storage.ivf import IvfBuilder, lists_of, rotation_of
+from photoseek.storage.ivf import lists_of, rotation_of, train_lists
 from photoseek.storage.list_files import has_lists, open_lists, write_lists
 from photoseek.storage.list_shapes import list_shapes
 from photoseek.storage.manifest import IDS_FILE, VECTORS_FILE, check_digests, check_sizes, read_reach, write_manifest
@@ -286,17 +286,16 @@ class Generations:
         self, old: Generation | None, ids: NDArray[np.int64], flat: faiss.IndexScalarQuantizer
     ) -> tuple[faiss.IndexPreTransform, int]:
         """The inverted lists of all rows, and how many rows they were trained for."""
-        builder = IvfBuilder()
         trained_rows = old.trained_rows if old is not None and has_lists(old.folder) else 0
         if old is not None and trained_rows and len(ids) <= RETRAIN_GROWTH * trained_rows:
             lists = open_lists(old.folder, mapped=False)
             if not np.array_equal(ids[: lists.ntotal], read_ids(old.folder, mapped=False)):
                 lists.reset()  # rows are gone, and the positions of others changed
         else:
-            lists, trained_rows = builder.train(flat), len(ids)
+            lists, trained_rows = train_lists(flat), len(ids)
         rows = flat_rows(flat)
         for first in range(lists.ntotal, len(ids), CHUNK_ROWS):
-            builder.add(lists, rows[first : first + CHUNK_ROWS].astype(np.float32))
+            lists.add(rows[first : first + CHUNK_ROWS].astype(np.float32))
         if lists.ntotal != len(ids):
             raise DamageError(f"the lists hold {lists.ntotal} vectors for {len(ids)} ids", hint="run verify --repair")
         return lists, trained_rows

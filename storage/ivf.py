@@ -34,55 +34,45 @@ GPU_BYTES = 2**28
 """Of each GPU, set aside while it is lent to. FAISS would take 1.5 GiB, which a vision tower may need."""
 
 
-class IvfBuilder:
-    """Trains and fills inverted lists."""
+def train_lists(flat: faiss.IndexScalarQuantizer) -> faiss.IndexPreTransform:
+    """Empty inverted lists, about 3 sqrt(n) of them, trained on a sample of the rows.
 
-    def __init__(self) -> None:
-        self._gpus_serve = faiss.get_num_gpus() > 0
+    Vectors are rotated, so that 4 bits for each pair of numbers tell most, and coded less their list's centroid.
+    """
+    rows = flat_rows(flat)
+    nlist = max(1, min(round(LISTS_PER_ROOT * math.sqrt(len(rows))), len(rows) // 39))
+    chosen = _sample(rows, nlist * TRAINING_ROWS_PER_LIST)
+    rotation = _rotation(chosen)
+    for first in range(0, len(chosen), ROWS_AT_ONCE):  # in place: there may be a hundred MB
+        chosen[first : first + ROWS_AT_ONCE] = rotation.apply(chosen[first : first + ROWS_AT_ONCE])
+    parts = flat.d // 2 if flat.d % 2 == 0 else flat.d
+    ivf = faiss.IndexIVFPQFastScan(
+        faiss.IndexFlatIP(flat.d), flat.d, nlist, parts, CODE_BITS, faiss.METRIC_INNER_PRODUCT
+    )
+    ivf.by_residual = True
+    ivf.cp.spherical = True
+    ivf.cp.seed = 0
+    ivf.cp.niter = TRAINING_ROUNDS
+    for clustering in (ivf.cp, ivf.pq.cp):
+        clustering.min_points_per_centroid = 1  # small libraries with IVF forced on; FAISS would warn on stdout
+    _train(ivf, chosen)
+    return faiss.IndexPreTransform(rotation, ivf)
 
-    def train(self, flat: faiss.IndexScalarQuantizer) -> faiss.IndexPreTransform:
-        """Empty inverted lists, about 3 sqrt(n) of them, trained on a sample of the rows.
 
-        Vectors are rotated, so that 4 bits for each pair of numbers tell most, and coded less their list's centroid.
-        """
-        rows = flat_rows(flat)
-        nlist = max(1, min(round(LISTS_PER_ROOT * math.sqrt(len(rows))), len(rows) // 39))
-        chosen = _sample(rows, nlist * TRAINING_ROWS_PER_LIST)
-        rotation = _rotation(chosen)
-        for first in range(0, len(chosen), ROWS_AT_ONCE):  # in place: there may be a hundred MB
-            chosen[first : first + ROWS_AT_ONCE] = rotation.apply(chosen[first : first + ROWS_AT_ONCE])
-        parts = flat.d // 2 if flat.d % 2 == 0 else flat.d
-        ivf = faiss.IndexIVFPQFastScan(
-            faiss.IndexFlatIP(flat.d), flat.d, nlist, parts, CODE_BITS, faiss.METRIC_INNER_PRODUCT
-        )
-        ivf.by_residual = True
-        ivf.cp.spherical = True
-        ivf.cp.seed = 0
-        ivf.cp.niter = TRAINING_ROUNDS
-        for clustering in (ivf.cp, ivf.pq.cp):
-            clustering.min_points_per_centroid = 1  # small libraries with IVF forced on; FAISS would warn on stdout
-        self._train(ivf, chosen)
-        return faiss.IndexPreTransform(rotation, ivf)
-
-    def add(self, index: faiss.IndexPreTransform, vectors: NDArray[np.float32]) -> None:
-        """Add rows (n, dim) at the next positions."""
-        index.add(vectors)
-
-    def _train(self, ivf: faiss.IndexIVFPQFastScan, sample: NDArray[np.float32]) -> None:
-        """On the GPUs; without them if that fails. FAISS clusters before it changes anything, so that training that
-        failed there can be done again."""
-        if self._gpus_serve:
-            try:
-                ivf.clustering_index = on_gpus = _on_all_gpus(faiss.IndexFlatIP(ivf.d))
-                on_gpus.this.own(True)  # FAISS does not, and by the assignment Python would not: it would never go
-                ivf.train(sample)
-                return
-            except RuntimeError as error:
-                self._gpus_serve = False
-                log.warning("FAISS goes on without GPUs: %s", str(error).strip().partition("\n")[0])
-            finally:
-                ivf.clustering_index = None
-        ivf.train(sample)
+def _train(ivf: faiss.IndexIVFPQFastScan, sample: NDArray[np.float32]) -> None:
+    """On the GPUs; without them if that fails. FAISS clusters before it changes anything, so that training that failed
+    there can be done again."""
+    if faiss.get_num_gpus() > 0:
+        try:
+            ivf.clustering_index = on_gpus = _on_all_gpus(faiss.IndexFlatIP(ivf.d))
+            on_gpus.this.own(True)  # FAISS does not, and by the assignment Python would not: it would never go
+            ivf.train(sample)
+            return
+        except RuntimeError as error:
+            log.warning("FAISS goes on without GPUs: %s", str(error).strip().partition("\n")[0])
+        finally:
+            ivf.clustering_index = None
+    ivf.train(sample)
 
 
 def _on_all_gpus(index: faiss.Index) -> faiss.Index:

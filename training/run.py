@@ -21,6 +21,8 @@ from training.towers import TextSize, VisionSize
 
 log = logging.getLogger(__name__)
 
+STEPS = ("prepare", "vision", "text", "tune", "export")
+
 
 def sentence_vectors(work: Path, name: str, wanted: list[str]) -> torch.Tensor:
     """MiniLM vectors (n, 384) float32 of `wanted`, computed once and kept as sentences/<name>.npy."""
@@ -200,6 +202,21 @@ def train_text(config: dict[str, Any], data: Path, repositories: Path, work: Pat
     )  # fmt: skip
 
 
+def averaged_tower(config: dict[str, Any], fitted: space.Space, work: Path) -> vision.Student:
+    """The vision tower as `vision` left it."""
+    student = vision.Student(VisionSize(**config["vision"]["size"]), fitted.photo.shape[1], fitted.components.shape[1])
+    student.load_state_dict(load_file(work / "vision" / "averaged.safetensors"))
+    return student
+
+
+def measure_sides(config: dict[str, Any], data: Path, work: Path, sides: list[int]) -> None:
+    """What that tower finds on dev with pictures of these sides, whatever it was trained with."""
+    fitted = fit_space(config, data, work)
+    check, student = make_check(fitted, data, work), averaged_tower(config, fitted, work)
+    for side in sides:
+        log.info("measure: side %d, %s", side, vision.measure(student, check, side))
+
+
 def class_pairs(config: dict[str, Any], data: Path, work: Path, student: vision.Student) -> text.ClassPairs:
     """Training photos of which the photo teacher is sure, as the locked tower sees them, up to 40 a class."""
     side = config["export"]["side"]
@@ -240,8 +257,7 @@ def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path
     fitted = fit_space(config, data, work)
     tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
     side = config["export"]["side"]
-    student = vision.Student(VisionSize(**config["vision"]["size"]), fitted.photo.shape[1], fitted.components.shape[1])
-    student.load_state_dict(load_file(work / "vision" / "averaged.safetensors"))
+    student = averaged_tower(config, fitted, work)
     pictures = photos.load("flickr8k", work / "photos")[0]
     seen: dict[str, torch.Tensor] = {}
     owners: dict[str, torch.Tensor] = {}
@@ -255,7 +271,8 @@ def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path
     settings = {k: v for k, v in config["text"].items() if k not in ("shares", "size", "steps", "lr")}
     tuning = dict(config["tune"])
     classes_weights = tuning.pop("classes_weights")
-    lessons, classes = make_lessons(config, fitted, data, repositories, work), class_pairs(config, data, work, student)
+    lessons = make_lessons(config, fitted, data, repositories, work)
+    classes = class_pairs(config, data, work, student) if any(classes_weights) else None
     found = [
         load_file(text.train(
             text_size(config, tokenizer), tokenizer, lessons, seen["train"], fitted.scale.item(),
@@ -304,7 +321,8 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, help="instead of the config's: one where other work shares the cores")
     parser.add_argument("--export", type=Path, help="folder of the checkpoint to write; WORK/checkpoint if not given")
-    parser.add_argument("--step", choices=["prepare", "vision", "text", "tune", "export"], help="only this step")
+    parser.add_argument("--step", choices=[*STEPS, "measure"], help="only this step")
+    parser.add_argument("--sides", type=int, nargs="+", help="of pictures, for the step measure")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
@@ -313,11 +331,13 @@ def main() -> None:
     )  # fmt: skip
     config = tomllib.loads(options.config.read_text(encoding="utf-8"))
     torch.set_num_threads(options.threads or config["threads"])
-    steps = [options.step] if options.step else ["prepare", "vision", "text", "tune", "export"]
+    steps = [options.step] if options.step else STEPS
     if "prepare" in steps:
         prepare(config, options.data, options.repositories, options.work)
     if "vision" in steps:
         train_vision(config, options.data, options.work, options.start)
+    if "measure" in steps:
+        measure_sides(config, options.data, options.work, options.sides or [config["export"]["side"]])
     if "text" in steps:
         train_text(config, options.data, options.repositories, options.work)
     if "tune" in steps:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from photoseek.storage.faissfile import new_flat
-from photoseek.storage.ivf import GPU_BYTES, IvfBuilder
+from photoseek.storage.ivf import GPU_BYTES, train_lists
 
 DIM = 16
 
@@ -56,10 +56,9 @@ def built(vectors: np.ndarray) -> bytes:
     """Inverted lists of all vectors, added in two parts, as they are written to a file."""
     flat = new_flat(DIM)
     flat.add(vectors)
-    builder = IvfBuilder()
-    index = builder.train(flat)
+    index = train_lists(flat)
     for part in (slice(0, 1500), slice(1500, 2000)):
-        builder.add(index, vectors[part])
+        index.add(vectors[part])
     assert index.ntotal == 2000
     assert type(faiss.downcast_index(faiss.downcast_index(index.index).quantizer)) is faiss.IndexFlatIP
     return faiss.serialize_index(index).tobytes()

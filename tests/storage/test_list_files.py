@@ -11,7 +11,7 @@ import pytest
 
 from photoseek.errors import DamageError
 from photoseek.storage.faissfile import new_flat
-from photoseek.storage.ivf import IvfBuilder
+from photoseek.storage.ivf import train_lists
 from photoseek.storage.list_files import (
     LISTS_FILE,
     ROWS_FILE,
@@ -34,8 +34,8 @@ def unit(rows: int, dim: int, seed: int) -> np.ndarray:
 def built(vectors: np.ndarray) -> Any:
     flat = new_flat(vectors.shape[1])
     flat.add(vectors[:ROWS])
-    index = IvfBuilder().train(flat)
-    IvfBuilder().add(index, vectors)
+    index = train_lists(flat)
+    index.add(vectors)
     return index
 
 
@@ -76,7 +76,7 @@ def test_copied_lists_can_be_added_to(tmp_path: Path) -> None:
     whole = found(built(vectors), queries)
     written(vectors[:ROWS], tmp_path)
     index = open_lists(tmp_path, mapped=False)
-    IvfBuilder().add(index, vectors[ROWS:])
+    index.add(vectors[ROWS:])
     assert index.ntotal == ROWS + 333
     assert np.array_equal(found(index, queries)[0], whole[0])
 

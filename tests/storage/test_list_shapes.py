@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from photoseek.storage import list_shapes as storage_shapes
 from photoseek.storage.faissfile import flat_rows, new_flat
-from photoseek.storage.ivf import IvfBuilder, lists_of, positions_in, rotation_of
+from photoseek.storage.ivf import lists_of, positions_in, rotation_of, train_lists
 from photoseek.storage.list_shapes import ENERGY_KEPT, NEVER_NEAR, SPREAD_SHARE, list_shapes, nearness_of
 from photoseek.storage.lists import Lists, Reach
 from photoseek.storage.tuning import EVERY_LIST, tune
@@ -53,8 +53,8 @@ def test_axes_along_which_lists_hardly_differ_are_left_out() -> None:
     vectors = unit(4000, 32, 1)
     flat = new_flat(32)
     flat.add(vectors)
-    index = IvfBuilder().train(flat)
-    IvfBuilder().add(index, vectors)
+    index = train_lists(flat)
+    index.add(vectors)
     rotation = rotation_of(index)
     assert np.allclose(rotation @ rotation.T, np.eye(len(rotation)), atol=1e-5)
     ivf = faiss.downcast_index(index.index)
@@ -72,8 +72,8 @@ def test_every_list_finds_what_an_exact_search_finds() -> None:
     vectors, queries = unit(3000, 32, 3), unit(60, 32, 4)
     flat = new_flat(32)
     flat.add(vectors)
-    index = IvfBuilder().train(flat)
-    IvfBuilder().add(index, vectors)
+    index = train_lists(flat)
+    index.add(vectors)
     ivf = faiss.downcast_index(index.index)
     shapes = list_shapes(flat_rows(flat), lists_of(index), ivf.nlist, rotation_of(index))
     lists = Lists(index, shapes, Reach(EVERY_LIST, 3000, EVERY_LIST))
