@@ -290,7 +290,7 @@ def duplicates(kinds: tuple[DuplicateKind, ...], limit: int | None, as_json: boo
     """List files of which one would do, the best of each group first.
 
     Copies of files, files with the same picture, and photos of one moment: bursts, resized copies, edits, JPEG beside
-    HEIC. Nothing is deleted.
+    RAW or HEIC. Nothing is deleted.
     """
     from photoseek.show import IndexView
     from photoseek.show_groups import duplicates_json, duplicates_lines, duplicates_sum

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Picture: TypeAlias = NDArray[np.uint8]
 """An upright sRGB picture, shape (height, width, 3)."""
 
-FORMATS = ("jpeg", "png", "webp", "tiff", "gif", "bmp", "avif", "heic")
+FORMATS = ("jpeg", "png", "webp", "tiff", "gif", "bmp", "avif", "heic", "raw")
 """Formats that are read; `indexer.formats` knows their extensions."""
 
 Embeddings: TypeAlias = NDArray[np.float32]
@@ -158,7 +158,7 @@ class PhotoRead:
     mtime_ns: int
     """From the open file, so that a file replaced meanwhile shows; 0 for pictures without a file."""
     format: str
-    """Lower-case name by content: jpeg, png, webp, tiff, gif, bmp, avif, heic."""
+    """Lower-case name by content: jpeg, png, webp, tiff, gif, bmp, avif, heic, raw."""
     width: int
     """Pixels of the upright picture, like height."""
     height: int
@@ -368,7 +368,8 @@ class Census:
     """Bytes."""
     pixels: NDArray[np.int64]
     """Width times height."""
-    heic: NDArray[np.bool_]
+    originals: NDArray[np.int64]
+    """2 for RAW, 1 for HEIC, from which a JPEG beside it was made; 0 for others."""
     facts: NDArray[np.int64]
     """How many of date, camera, lens, place, title and keywords are known."""
     ratings: NDArray[np.int64]

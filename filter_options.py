@@ -26,7 +26,7 @@ _OPTIONS = (
     click.option("--folder", "folders", multiple=True, type=click.Path(), help="In this folder or below."),
     click.option("--near", metavar="LAT,LON,KM", help="As in 45.44,12.33,10km."),
     click.option("--place", metavar="CITY", help="Within 15 km of a city: Venice, 'Paris, US', Venice,30km."),
-    click.option("--format", "formats", multiple=True, metavar="NAME", help="jpeg, png, heic ..."),
+    click.option("--format", "formats", multiple=True, metavar="NAME", help="jpeg, png, heic, raw ..."),
     click.option("--shape", type=click.Choice(["landscape", "portrait", "square"]), help="Wider than high, or not."),
     click.option("--min-width", type=click.IntRange(1), metavar="PIXELS", help="At least this wide."),
 )

@@ -4,7 +4,8 @@ Walks of segments and chunks only; what the blocks say is read in `exif`, `xmp` 
 an answer: a damaged file yields the blocks before the damage. HEIC and AVIF are not here, since their
 decoders hand the blocks out.
 
-Sources: JFIF and EXIF 2.32 (segments), PNG 3rd edition (chunks), WebP container, TIFF 6.0, Adobe XMP part 3.
+Sources: JFIF and EXIF 2.32 (segments), PNG 3rd edition (chunks), WebP container, TIFF 6.0, Adobe XMP part 3; of RAW,
+Canon's CR3 as Laurent Clévy describes it (lclevy/canon_cr3), and Fujifilm's RAF as ExifTool does.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ _XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 _PHOTOSHOP_IN_JPEG = b"Photoshop 3.0\0"
 _TIFF_XMP, _TIFF_IPTC, _TIFF_PHOTOSHOP = 700, 33723, 34377
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_RAF_SIGNATURE, _RAF_JPEG_POINTER = b"FUJIFILMCCD-RAW ", 84
+_CR3_METADATA = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
+_CR3_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 
 # The chunks that say what the pixels look like. Text can hide a bomb, and animation is not looked at.
 _PNG_PICTURE_CHUNKS = frozenset(
@@ -47,10 +51,13 @@ class MetadataBlocks:
     """An XMP packet."""
     iptc: bytes | None = None
     """IPTC-IIM datasets."""
+    exif_photo: bytes | None = None
+    exif_gps: bytes | None = None
+    """TIFF structures around the EXIF and the GPS directory, where `exif` does not hold them."""
 
 
 def metadata_blocks(data: bytes, format_name: str) -> MetadataBlocks:
-    """Find the metadata blocks of a jpeg, png, webp or tiff; other formats have none here. Never raises."""
+    """Find the metadata blocks of a jpeg, png, webp, tiff or raw; other formats have none here. Never raises."""
     match format_name:
         case "jpeg":
             return _blocks_of_jpeg(data)
@@ -60,6 +67,8 @@ def metadata_blocks(data: bytes, format_name: str) -> MetadataBlocks:
             return _blocks_of_webp(data)
         case "tiff":
             return _blocks_of_tiff(data)
+        case "raw":
+            return _blocks_of_raw(data)
         case _:
             return MetadataBlocks()
 
@@ -215,6 +224,42 @@ def _blocks_of_tiff(data: bytes) -> MetadataBlocks:
     first = read_exif(data).image
     iptc = first.raw(_TIFF_IPTC) or _iptc_of_photoshop(first.raw(_TIFF_PHOTOSHOP) or b"")
     return MetadataBlocks(data, first.raw(_TIFF_XMP), iptc)
+
+
+def _blocks_of_raw(data: bytes) -> MetadataBlocks:
+    """Of camera RAW: most is built like TIFF; Fujifilm's begins with a whole JPEG, Canon's newer one is ISO media."""
+    if data.startswith(_RAF_SIGNATURE):
+        at, length = (int.from_bytes(data[_RAF_JPEG_POINTER + k : _RAF_JPEG_POINTER + k + 4], "big") for k in (0, 4))
+        return _blocks_of_jpeg(data[at : at + length])
+    if data[4:8] == b"ftyp":
+        return _blocks_of_cr3(data)
+    return _blocks_of_tiff(data)
+
+
+def _blocks_of_cr3(data: bytes) -> MetadataBlocks:
+    found: dict[bytes, bytes] = {}
+    xmp = None
+    for kind, start, end in _boxes(data, 0, len(data)):
+        if kind == b"uuid" and data.startswith(_CR3_XMP, start):
+            xmp = data[start + 16 : end]
+        for inner, at, inner_end in _boxes(data, start, end) if kind == b"moov" else ():
+            if inner == b"uuid" and data.startswith(_CR3_METADATA, at):
+                found |= {name: data[a:b] for name, a, b in _boxes(data, at + 16, inner_end)}
+    return MetadataBlocks(found.get(b"CMT1"), xmp, None, found.get(b"CMT2"), found.get(b"CMT4"))
+
+
+def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """(type, start, end) of the content of each box in this part of an ISO media file (ISO/IEC 14496-12)."""
+    while at + 8 <= end:
+        length, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
+        if length == 1:
+            length, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        elif length == 0:  # up to the end
+            length = end - at
+        if length < head:
+            return
+        yield kind, at + head, min(at + length, end)
+        at += length
 
 
 def _iptc_of_photoshop(resources: bytes) -> bytes | None:

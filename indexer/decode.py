@@ -29,8 +29,9 @@ from photoseek.indexer.containers import (
 )
 from photoseek.indexer.exif import read_exif
 from photoseek.indexer.fingerprint import fingerprint
-from photoseek.indexer.formats import SNIFF_BYTES, sniff
+from photoseek.indexer.formats import SNIFF_BYTES, raw_name, raw_or_why_not, sniff
 from photoseek.indexer.metadata import camera_facts, orientation_of
+from photoseek.indexer.raw import RawFile, UnknownRawError
 
 _logger = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ against the header before anything is decoded, also where a JPEG would be decode
 
 DRAFT_PIXELS_MIN = 1_000_000
 """Smaller JPEGs are decoded whole: that takes milliseconds, and gives exactly the picture that others compute."""
+
+RAW_PREVIEW_MIN = (448, 448)
+"""A RAW's preview is used from this size on where the preprocessing names none."""
 
 REASON_CHARACTERS_MAX = 200
 """Length of a reason that comes from a decoder's own words."""
@@ -91,13 +95,17 @@ def read_photo(
         Whatever `preprocessing.prepare` raises: that is no fault of the photo.
     """
     digest = digest or hashlib.sha256(data).digest()
-    format_name = sniff(data[:SNIFF_BYTES], name)
+    head = data[:SNIFF_BYTES]
+    format_name = sniff(head, name)
+    if format_name == "tiff" and _DNG_VERSION in read_exif(data).image:
+        format_name = raw_or_why_not(head, name)
     if isinstance(format_name, ReadFailure):
         return ReadFailure(format_name.trouble, format_name.reason, digest)
-    if format_name == "tiff" and _DNG_VERSION in read_exif(data).image:
-        return ReadFailure(Trouble.SKIPPED, "no reader for DNG RAW pictures", digest)
     try:
         upright = _decode(data, format_name, preprocessing.draft_size)
+    except UnknownRawError:
+        reason = f"LibRaw cannot read this {raw_name(head, name)}: an unknown camera, or damage"
+        return ReadFailure(Trouble.SKIPPED, reason, digest)
     except MemoryError:
         return ReadFailure(Trouble.SURROUNDINGS, "needs more memory than there is for one photo", digest)
     except Exception as error:  # decoders raise anything when they meet damage; it is the file's fault here
@@ -145,6 +153,8 @@ def _decode(data: bytes, format_name: str, draft_size: tuple[int, int] | None) -
     Raises:
         Exception: anything that a decoder says about damage.
     """
+    if format_name == "raw":
+        return _decode_raw(data, draft_size)
     if format_name == "heic":
         image, blocks = _open_heic(data)
     else:
@@ -152,18 +162,39 @@ def _decode(data: bytes, format_name: str, draft_size: tuple[int, int] | None) -
     camera = camera_facts(blocks)
     turn = _turn(image, format_name, camera)
     width, height = image.size
-    if draft_size is not None and format_name == "jpeg" and width * height >= DRAFT_PIXELS_MIN:
-        # The size that must stay is that of the upright picture.
-        image.draft(None, draft_size[::-1] if turn >= 5 else draft_size)
-    image.load()
+    upright = _upright(image, turn, draft_size if format_name == "jpeg" else None)
     if format_name == "tiff":  # Pillow turns these itself while it loads them
         width, height = image.size
-    upright = to_srgb(image)
-    if turn in _TURNS:
-        upright = upright.transpose(_TURNS[turn])
     if turn >= 5:
         width, height = height, width
     return _Upright(upright, width, height, camera)
+
+
+def _decode_raw(data: bytes, draft_size: tuple[int, int] | None) -> _Upright:
+    """The preview in a camera RAW file; the sensor's picture where that is smaller than what is needed."""
+    with RawFile(data) as raw:
+        _check_size(raw.size)
+        blocks = metadata_blocks(data, "raw")
+        preview = raw.preview()
+        image = None
+        if preview is not None:
+            image, written = _open_with_pillow(preview, "jpeg")
+            blocks = blocks if blocks.exif else written
+        if image is None or min(image.size) < min(draft_size or RAW_PREVIEW_MIN):
+            upright = raw.develop()
+        else:
+            upright = _upright(image, raw.turn_of(image.size), draft_size)
+        return _Upright(upright, *raw.size, camera_facts(blocks))
+
+
+def _upright(image: Image.Image, turn: int, draft_size: tuple[int, int] | None) -> Image.Image:
+    """Load an opened picture, a JPEG no larger than it has to be, and make it sRGB and upright."""
+    if draft_size is not None and image.width * image.height >= DRAFT_PIXELS_MIN:
+        # The size that must stay is that of the upright picture.
+        image.draft(None, draft_size[::-1] if turn >= 5 else draft_size)
+    image.load()
+    upright = to_srgb(image)
+    return upright.transpose(_TURNS[turn]) if turn in _TURNS else upright
 
 
 def _open_with_pillow(data: bytes, format_name: str) -> tuple[Image.Image, MetadataBlocks]:

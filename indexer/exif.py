@@ -91,11 +91,12 @@ class Exif:
     gps: Directory = Directory()
 
 
-def read_exif(block: bytes) -> Exif:
-    """Read an EXIF block or a TIFF file; never raises, for any bytes.
+def read_exif(block: bytes, photo: bytes | None = None, gps: bytes | None = None) -> Exif:
+    """Read an EXIF block, a TIFF file or a RAW file that is built like one; never raises, for any bytes.
 
     Args:
         block: a TIFF structure, or one behind `Exif\\0\\0`, as JPEG and some WebP and HEIC files have it.
+        photo, gps: TIFF structures whose first directory is the EXIF or the GPS one, where they stand apart.
     """
     if block.startswith(b"Exif\0"):
         block = block[6:]
@@ -113,7 +114,11 @@ def read_exif(block: bytes) -> Exif:
         seen.add(at)
         return layout.directory(block, at)
 
-    return Exif(image, follow(_EXIF_POINTER), follow(_GPS_POINTER))
+    return Exif(
+        image,
+        follow(_EXIF_POINTER) if photo is None else read_exif(photo).image,
+        follow(_GPS_POINTER) if gps is None else read_exif(gps).image,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,4 +171,8 @@ _LAYOUTS = {
     b"MM\0*": _Layout(">", big=False),
     b"II+\0": _Layout("<", big=True),
     b"MM\0+": _Layout(">", big=True),
+    b"IIRO": _Layout("<", big=False),  # Olympus
+    b"IIRS": _Layout("<", big=False),
+    b"MMOR": _Layout(">", big=False),
+    b"IIU\0": _Layout("<", big=False),  # Panasonic
 }

@@ -7,6 +7,7 @@ why the file has no embedding. Content wins over the name: a JPEG called `.png` 
 
 from __future__ import annotations
 
+import importlib.util
 import os.path
 from enum import Enum
 
@@ -18,19 +19,7 @@ SNIFF_BYTES = 512
 PEEK_BYTES = 32
 """Bytes of a file's beginning that are enough for `looks_like_picture`."""
 
-EXTENSIONS_BY_FORMAT = {
-    "jpeg": ("jpg", "jpeg", "jpe", "jfif", "mpo"),
-    "png": ("png", "apng"),
-    "webp": ("webp",),
-    "tiff": ("tif", "tiff"),
-    "gif": ("gif",),
-    "bmp": ("bmp", "dib"),
-    "avif": ("avif", "avifs"),
-    "heic": ("heic", "heif", "heics", "heifs", "hif"),
-}
-"""Formats that are read, with the extensions that promise them."""
-
-UNREAD_EXTENSIONS = {
+RAW_EXTENSIONS = {
     "3fr": "Hasselblad RAW",
     "arq": "Sony RAW",
     "arw": "Sony RAW",
@@ -53,13 +42,30 @@ UNREAD_EXTENSIONS = {
     "orf": "Olympus RAW",
     "pef": "Pentax RAW",
     "raf": "Fujifilm RAW",
-    "raw": "RAW",
     "rw2": "Panasonic RAW",
     "rwl": "Leica RAW",
     "sr2": "Sony RAW",
     "srf": "Sony RAW",
     "srw": "Samsung RAW",
     "x3f": "Sigma RAW",
+}
+"""Camera RAW: extension to the format's name for people. `.raw` is not among them: it may be anything."""
+
+EXTENSIONS_BY_FORMAT = {
+    "jpeg": ("jpg", "jpeg", "jpe", "jfif", "mpo"),
+    "png": ("png", "apng"),
+    "webp": ("webp",),
+    "tiff": ("tif", "tiff"),
+    "gif": ("gif",),
+    "bmp": ("bmp", "dib"),
+    "avif": ("avif", "avifs"),
+    "heic": ("heic", "heif", "heics", "heifs", "hif"),
+    "raw": tuple(RAW_EXTENSIONS),
+}
+"""Formats that are read, with the extensions that promise them."""
+
+UNREAD_EXTENSIONS = {
+    "raw": "RAW",
     "dcm": "DICOM",
     "dds": "DirectDraw Surface",
     "djvu": "DjVu",
@@ -124,7 +130,7 @@ _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _GENERIC_BRANDS = frozenset({b"mif1", b"mif2", b"msf1"})
 
-_UNREAD_MAGIC = (
+_RAW_MAGIC = (
     (b"II*\0\x10\0\0\0CR", "Canon RAW"),
     (b"II\x1a\0\0\0HEAPCCDR", "Canon RAW"),
     (b"FUJIFILMCCD-RAW", "Fujifilm RAW"),
@@ -134,6 +140,10 @@ _UNREAD_MAGIC = (
     (b"MMOR", "Olympus RAW"),
     (b"\0MRM", "Minolta RAW"),
     (b"FOVb", "Sigma RAW"),
+)
+"""Beginnings of camera RAW files that do not look like TIFF; all others do."""
+
+_UNREAD_MAGIC = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
@@ -210,18 +220,30 @@ def sniff(head: bytes, name: bytes) -> str | ReadFailure:
         `Trouble.NO_PICTURE` where neither name nor content is one.
     """
     extension = extension_of(name)
-    unread = UNREAD_EXTENSIONS.get(extension)
     found = _format_of(head)
-    if found == "tiff" and unread is not None and unread.endswith("RAW"):
-        found = None  # most RAW files are TIFF around data that only their own reader understands
+    if _raw_name_of(head) is not None or (found == "tiff" and extension in RAW_EXTENSIONS):
+        return raw_or_why_not(head, name)  # most RAW files are TIFF around data that only their own reader understands
     if found is not None:
         return found
-    unread = _unread_format_of(head) or unread
+    unread = _unread_format_of(head) or UNREAD_EXTENSIONS.get(extension)
     if unread is not None:
         return ReadFailure(Trouble.SKIPPED, f"no reader for {unread} pictures")
     if extension not in _FORMAT_BY_EXTENSION or head.startswith(_APPLE_DOUBLE):
         return ReadFailure(Trouble.NO_PICTURE, "not a picture")
     return ReadFailure(Trouble.FILE, _why_no_picture(head))
+
+
+def raw_or_why_not(head: bytes, name: bytes) -> str | ReadFailure:
+    """The format of a camera RAW file; or that the extra which reads it is not installed."""
+    if importlib.util.find_spec("rawpy") is not None:
+        return "raw"
+    reason = f'no reader for {raw_name(head, name)} pictures ("photoseek[raw]" brings it)'
+    return ReadFailure(Trouble.SKIPPED, reason)
+
+
+def raw_name(head: bytes, name: bytes) -> str:
+    """What people call a camera RAW file with this beginning and this name or path."""
+    return _raw_name_of(head) or RAW_EXTENSIONS.get(extension_of(name)) or "DNG RAW"
 
 
 def extension_of(name: bytes) -> str:
@@ -240,7 +262,7 @@ def _format_of(head: bytes) -> str | None:
         return "webp"
     if head.startswith((b"GIF87a", b"GIF89a")):
         return "gif"
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")) and not head.startswith(b"II*\0\x10\0\0\0CR"):
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return "tiff"
     if _is_bmp(head):
         return "bmp"
@@ -268,17 +290,20 @@ def _is_bmp(head: bytes) -> bool:
     return head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in (12, 16, 40, 52, 56, 64, 108, 124)
 
 
+def _raw_name_of(head: bytes) -> str | None:
+    """The name, for people, of a camera RAW format that these bytes begin."""
+    if head[4:8] == b"ftyp" and _brands(head)[0] == b"crx ":
+        return "Canon RAW"
+    return next((name for magic, name in _RAW_MAGIC if head.startswith(magic)), None)
+
+
 def _unread_format_of(head: bytes) -> str | None:
     """The name, for people, of a picture format without a reader here that these bytes begin."""
     for magic, name in _UNREAD_MAGIC:
         if head.startswith(magic):
             return name
-    if head[4:8] == b"ftyp":
-        brands = _brands(head)
-        if brands[0] == b"crx ":
-            return "Canon RAW"
-        if _GENERIC_BRANDS.intersection(brands):
-            return "HEIF (neither HEVC nor AV1)"
+    if head[4:8] == b"ftyp" and _GENERIC_BRANDS.intersection(_brands(head)):
+        return "HEIF (neither HEVC nor AV1)"
     return None
 
 

@@ -50,7 +50,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 def camera_facts(blocks: MetadataBlocks) -> CameraFacts:
     """Read what the metadata of one file says; never raises, whatever the blocks hold."""
-    exif = read_exif(blocks.exif or b"")
+    exif = read_exif(blocks.exif or b"", blocks.exif_photo, blocks.exif_gps)
     xmp = read_xmp(blocks.xmp or b"")
     iptc = read_iptc(blocks.iptc or b"")
     source, moment = _taken(exif, xmp)

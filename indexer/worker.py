@@ -81,6 +81,7 @@ def _limit_process(memory_bytes: int) -> None:
     warnings.simplefilter("ignore")
     Image.MAX_IMAGE_PIXELS = PIXELS_MAX // 2  # Pillow refuses a picture at twice this number
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one photo, one core: the other cores have workers of their own
+    os.environ["OMP_NUM_THREADS"] = "1"  # so does LibRaw
 
 
 def _make_preprocessing(factory: str, fields: dict[str, object]) -> Preprocessing:

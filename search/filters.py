@@ -128,7 +128,7 @@ class Where:
         return Words(phrase)
 
     def format(self, *names: str) -> Condition:
-        """One of these formats: `jpeg`, `png`, `webp`, `tiff`, `gif`, `bmp`, `avif`, `heic`."""
+        """One of these formats: `jpeg`, `png`, `webp`, `tiff`, `gif`, `bmp`, `avif`, `heic`, `raw`."""
         return _any([Compare("format", "==", _format(name)) for name in names], "a format")
 
     def under(self, *folders: str | os.PathLike[str]) -> Condition:

@@ -35,10 +35,10 @@ class DuplicateGroup:
 
     kind: DuplicateKind
     """`bytes`: copies of one file. `pictures`: other bytes, the same prepared picture, as after an edit of the
-    metadata. `near`: one moment, as bursts, resized copies and JPEG beside HEIC."""
+    metadata. `near`: one moment, as bursts, resized copies and JPEG beside RAW or HEIC."""
     photos: tuple[Photo, ...]
-    """The best first: the largest picture, then HEIC before other formats, then the higher rating, more known of
-    when and where, more bytes, reachable now, the older file."""
+    """The best first: the largest picture, then RAW, then HEIC before other formats, then the higher rating, more known
+    of when and where, more bytes, reachable now, the older file."""
     saveable_bytes: int
     """Of all but the best."""
 
@@ -83,7 +83,7 @@ def best_first(census: Census) -> Places:
         -census.sizes,
         -census.facts,
         -census.ratings,
-        ~census.heic,
+        -census.originals,
         -census.pixels,
     )
     return np.lexsort(keys).astype(np.int64)  # the last key counts most

@@ -1,4 +1,4 @@
-"""Which photos are one moment: bursts, JPEG beside HEIC, resized copies, edits.
+"""Which photos are one moment: bursts, JPEG beside RAW or HEIC, resized copies, edits.
 
 Two kinds of evidence. A *fingerprint* (63 bits of the prepared picture, `indexer/fingerprint.py`) stays nearly the
 same when a picture is resized, recompressed, brightened, greyed or framed, and changes when anything moves. The

@@ -17,7 +17,7 @@ from photoseek.storage.spaces import Space
 ROWS_AT_ONCE = 50_000
 
 _SELECT = """
-    SELECT f.id, c.id, e.id, c.size, c.width * c.height, c.format = 'heic',
+    SELECT f.id, c.id, e.id, c.size, c.width * c.height, CASE c.format WHEN 'raw' THEN 2 WHEN 'heic' THEN 1 ELSE 0 END,
            (c.taken_at NOT NULL) + (c.camera_model NOT NULL) + (c.lens NOT NULL) + (c.latitude NOT NULL)
            + (c.title NOT NULL) + (c.keywords NOT NULL),
            coalesce(c.rating, 0), f.mtime_ns, r.kind = 'app' OR r.state = 'online',
@@ -51,7 +51,7 @@ def _columns(rows: Sequence[Any], cameras: dict[tuple[str | None, str | None], i
     """One array for each field of `Census`, in its order; new cameras are numbered on."""
     columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * 16
     *numbers, taken_at, makes, models, latitudes, longitudes, marks = columns
-    kinds = (np.int64,) * 5 + (np.bool_,) + (np.int64,) * 3 + (np.bool_,)
+    kinds = (np.int64,) * 9 + (np.bool_,)
     arrays: list[NDArray[Any]] = [np.array(column, dtype=kind) for column, kind in zip(numbers, kinds, strict=True)]
     arrays.append(np.array([text or "NaT" for text in taken_at], dtype="datetime64[ms]"))
     pairs = zip(makes, models, strict=True)

@@ -208,11 +208,6 @@ def test_a_png_without_text_stays_as_it_is() -> None:
     assert png_without_text(picture) is picture
 
 
-def test_dng_under_another_name_is_skipped() -> None:
-    skipped = failure(encoded(four_colours(), "TIFF", tiffinfo={0xC612: b"\1\4\0\0"}), b"photo.tif")
-    assert (skipped.trouble, skipped.reason) == (Trouble.SKIPPED, "no reader for DNG RAW pictures")
-
-
 def test_memory_that_runs_out_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(*arguments: object) -> None:
         raise MemoryError

@@ -121,12 +121,12 @@ def test_large_files_are_skipped_unread(photo: Path) -> None:
 
 
 def test_pictures_without_a_reader_are_not_read_to_their_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = tmp_path / "photo.nef"
-    raw.write_bytes(b"MM\0*" + bytes(100_000))
+    unread = tmp_path / "photo.psd"
+    unread.write_bytes(b"8BPS" + bytes(100_000))
     counts = []
     read_it = os.read
     monkeypatch.setattr(os, "read", lambda descriptor, count: counts.append(count) or read_it(descriptor, count))
-    assert failure(raw).trouble is Trouble.SKIPPED
+    assert failure(unread).trouble is Trouble.SKIPPED
     assert sum(counts) < 1000
 
 
