@@ -162,7 +162,7 @@ def _decode(data: bytes, format_name: str, draft_size: tuple[int, int] | None) -
     camera = camera_facts(blocks)
     turn = _turn(image, format_name, camera)
     width, height = image.size
-    upright = _upright(image, turn, draft_size if format_name == "jpeg" else None)
+    upright = _loaded(image, turn, draft_size if format_name == "jpeg" else None)
     if format_name == "tiff":  # Pillow turns these itself while it loads them
         width, height = image.size
     if turn >= 5:
@@ -183,11 +183,11 @@ def _decode_raw(data: bytes, draft_size: tuple[int, int] | None) -> _Upright:
         if image is None or min(image.size) < min(draft_size or RAW_PREVIEW_MIN):
             upright = raw.develop()
         else:
-            upright = _upright(image, raw.turn_of(image.size), draft_size)
+            upright = _loaded(image, raw.turn_of(image.size), draft_size)
         return _Upright(upright, *raw.size, camera_facts(blocks))
 
 
-def _upright(image: Image.Image, turn: int, draft_size: tuple[int, int] | None) -> Image.Image:
+def _loaded(image: Image.Image, turn: int, draft_size: tuple[int, int] | None) -> Image.Image:
     """Load an opened picture, a JPEG no larger than it has to be, and make it sRGB and upright."""
     if draft_size is not None and image.width * image.height >= DRAFT_PIXELS_MIN:
         # The size that must stay is that of the upright picture.
