@@ -7,7 +7,9 @@ one row a photo: source name, split, text (captions joined by ` | `, or a class 
 from __future__ import annotations
 
 import io
+import json
 import logging
+import re
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -22,7 +24,11 @@ from PIL import Image
 log = logging.getLogger(__name__)
 
 FLICKR_COMMIT = "56a15d913c3f290e2ee896386ece6076c1eea02e"
-COCO_COMMIT = "5496cf3bad1c914a99356ba37d997669be26e3f5"
+COCO_COMMIT = "7c1fe6ff6a8b1498e1cb85e2fa4c3870ffdfefbb"
+COCO_VAL_COMMIT = "4e4fa8d42743ba9c2378e5faf5ef2c80e66cc85f"
+COCO_VAL_CAPTIONS_COMMIT = "1152656d3b8c66c48fc6a4357e159f5e21bd2d2d"
+SYSU_COMMIT = "8df23ad24851d7208f4e55793b992d203faebf82"
+VILLAGES_COMMIT = "d7c1c771bb7a1ac5f2ae90ea81841ac43f96a9ad"
 CALTECH_LEFT_OUT = {"BACKGROUND_Google", "Faces_easy"}
 
 
@@ -88,10 +94,50 @@ def flickr8k(data: Path, repositories: Path) -> Iterator[Item]:
 
 
 def coco(data: Path, repositories: Path) -> Iterator[Item]:
-    """6,228 photos of COCO 2014 at 256 px, without their captions: the photo teacher alone speaks of them."""
-    name = "nsimsiri/Image-Captioning"
-    folders = ("data/resized2014", "data/val_resized2014")
-    for path, encoded in read_repository(repositories, name, COCO_COMMIT, *folders):
+    """40,000 photos of COCO 2014's train part at half their size, one caption each."""
+    name = "syf0122/COMP5329_Assignment02"
+    captions: dict[str, str] = {}
+    for _path, table in read_repository(repositories, name, COCO_COMMIT, "data/train.csv", "data/test.csv"):
+        # The caption comes last, in quotes that stand in captions, too, unescaped.
+        for line in table.decode().splitlines():
+            if found := re.fullmatch(r"(\d+\.jpg),(?:[\d ]+,)?(.*)", line):
+                captions[found[1]] = found[2].strip(' "')
+    for path, encoded in read_repository(repositories, name, COCO_COMMIT, "data/data"):
+        yield Item(Path(path).stem, "train", captions.get(Path(path).name, ""), encoded)
+
+
+def coco_val(data: Path, repositories: Path) -> Iterator[Item]:
+    """The 5,000 photos of COCO 2017's val part, five captions each: one repository has the photos numbered in the order
+    of COCO's ids, another the captions."""
+    name = "ruizewang/evaluate"
+    ((_path, table),) = read_repository(
+        repositories, name, COCO_VAL_CAPTIONS_COMMIT, "annotations/captions_val2017.json"
+    )
+    annotations = json.loads(table)
+    captions: dict[int, list[str]] = {image["id"]: [] for image in annotations["images"]}
+    for annotation in annotations["annotations"]:
+        captions[annotation["image_id"]].append(" ".join(annotation["caption"].split()))
+    order = sorted(captions)
+    for path, encoded in read_repository(repositories, "Fernando-crz/image-search", COCO_VAL_COMMIT, "images/*.jpg"):
+        if (number := int(Path(path).stem)) < len(order):
+            yield Item(Path(path).stem, "train", " | ".join(captions[order[number]]), encoded)
+
+
+def sysu(data: Path, repositories: Path) -> Iterator[Item]:
+    """5,046 photos of streets, animals, vehicles, rooms and people (SYSU-Scene), nearly all with a sentence."""
+    name = "ruixuejianfei/SYSU-Scene"
+    ((_path, table),) = read_repository(repositories, name, SYSU_COMMIT, "sentences.json")
+    listed = re.findall(r'"file_name": "([^"]+)",\s*"sentences": \[\s*"([^"]*)"', table.decode())  # no valid JSON
+    sentences = {file: " ".join(sentence.split()) for file, sentence in listed}
+    for path, encoded in read_repository(repositories, name, SYSU_COMMIT, "images"):
+        if path.endswith(".jpg"):
+            yield Item(Path(path).stem, "train", sentences.get(Path(path).name, ""), encoded)
+
+
+def villages(data: Path, repositories: Path) -> Iterator[Item]:
+    """8,000 photos of everyday life, most in Bangladesh, without words."""
+    name = "mzahid36/Image-captioning-dataset-BCG-"
+    for path, encoded in read_repository(repositories, name, VILLAGES_COMMIT, "Images"):
         if path.endswith(".jpg"):
             yield Item(Path(path).stem, "train", "", encoded)
 
@@ -159,6 +205,9 @@ def tiny_imagenet(data: Path, repositories: Path) -> Iterator[Item]:
 SETS: dict[str, tuple[Callable[[Path, Path], Iterator[Item]], int]] = {
     "flickr8k": (flickr8k, 192),
     "coco": (coco, 192),
+    "coco-val": (coco_val, 192),
+    "sysu": (sysu, 192),
+    "villages": (villages, 192),
     "flickr8k-whole-dev": (flickr8k_whole_dev, 192),
     "corel": (corel, 128),
     "caltech": (caltech, 160),
@@ -166,6 +215,10 @@ SETS: dict[str, tuple[Callable[[Path, Path], Iterator[Item]], int]] = {
     "pacs": (pacs, 160),
     "tiny-imagenet": (tiny_imagenet, 64),
 }
+
+
+CAPTIONED = ("flickr8k", "coco", "coco-val", "sysu")
+"""Sets whose photos have sentences."""
 
 
 def squashed(encoded: bytes, side: int) -> NDArray[np.uint8]:

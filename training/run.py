@@ -51,13 +51,13 @@ def fit_space(config: dict[str, Any], data: Path, work: Path) -> space.Space:
         if not any(row[2] for row in rows):
             continue  # photos without texts would only move the mean
         train = [k for k, row in enumerate(rows) if row[1] == "train"]
-        features.append(np.load(work / "teacher" / f"{name}.0.npy")[train])
+        features.append(np.load(work / "teacher" / f"{name}.npy")[train])
         for place, k in enumerate(train):
             if name == "tiny-imagenet":
                 break  # its labels come in through the classifier's probabilities
-            captioned = name == "flickr8k"
+            captioned = name in photos.CAPTIONED
             for label in texts.label_texts(name, rows[k][2])[: 5 if captioned else 2]:
-                for _ in range(4 if captioned else 1):
+                for _ in range(2 if captioned else 1):
                     pair_photo.append(kept + place)
                     pair_text.append(texts_seen.setdefault(label, len(texts_seen)))
         kept += len(train)
@@ -74,16 +74,20 @@ def fit_space(config: dict[str, Any], data: Path, work: Path) -> space.Space:
     return fitted
 
 
-def flickr_captions(work: Path, split: str) -> tuple[list[int], list[str]]:
-    """Photo rows and captions (five a photo) of one split of Flickr8k."""
-    rows = photos.load("flickr8k", work / "photos")[1]
-    pairs = [(k, caption) for k, row in enumerate(rows) if row[1] == split for caption in row[2].split(" | ")]
+def captions_of(work: Path, name: str, split: str) -> tuple[list[int], list[str]]:
+    """Photo rows and captions of one split of a captioned set; a photo with several comes several times."""
+    rows = photos.load(name, work / "photos")[1]
+    pairs = [(k, text) for k, row in enumerate(rows) if row[1] == split and row[2] for text in row[2].split(" | ")]
     return [k for k, _ in pairs], [caption for _, caption in pairs]
+
+
+def captioned_sets(config: dict[str, Any]) -> list[str]:
+    return [name for name in config["mix"] if name in photos.CAPTIONED]
 
 
 def make_check(fitted: space.Space, data: Path, work: Path) -> vision.Check:
     pictures = photos.load("flickr8k", work / "photos")[0]
-    rows, captions = flickr_captions(work, "dev")
+    rows, captions = captions_of(work, "flickr8k", "dev")
     order = sorted(set(rows))
     place = {row: k for k, row in enumerate(order)}
     table, encoded = photos.read_tar(data / "eval" / "imagenet-1000.tar")
@@ -98,45 +102,36 @@ def make_check(fitted: space.Space, data: Path, work: Path) -> vision.Check:
     )
 
 
-def make_bank(fitted: space.Space, work: Path) -> vision.Bank:
-    """Five train captions a photo, photo k's at rows 5 k to 5 k + 4 (rows of dev photos repeat a train caption)."""
-    rows, captions = flickr_captions(work, "train")
-    vectors = fitted.text_vectors(sentence_vectors(work, "train", captions))
-    count = len(photos.load("flickr8k", work / "photos")[1])
-    table = vectors[torch.randint(0, len(vectors), (5 * count,), generator=torch.Generator().manual_seed(0))]
-    seen: dict[int, int] = {}
-    for row, vector in zip(rows, vectors, strict=True):
-        at = seen.get(row, 0)
-        if at < 5:
-            table[5 * row + at] = vector
-        seen[row] = at + 1
-    return vision.Bank(table, torch.arange(5 * count) // 5, fitted.classes)
+def make_bank(config: dict[str, Any], fitted: space.Space, work: Path) -> vision.Bank:
+    captions = [caption for name in captioned_sets(config) for caption in captions_of(work, name, "train")[1]]
+    return vision.Bank(fitted.text_vectors(sentence_vectors(work, "train", captions)), fitted.classes)
 
 
 def prepare(config: dict[str, Any], data: Path, repositories: Path, work: Path) -> None:
     """Decode all photos and compute all teacher features that the config names."""
     for name in ("flickr8k-whole-dev", *config["mix"]):
         photos.prepare(name, data, repositories, work / "photos")
-    engine: teachers.PhotoTeacherEngine | None = None
-    for name in ("flickr8k-whole-dev", *config["mix"]):
-        for view in range(config["views"].get(name, 1)):
-            if not (work / "teacher" / f"{name}.{view}.npy").exists():
-                engine = engine or teachers.PhotoTeacherEngine()
-                teachers.compute_view(name, view, work, engine, tuple(config["crop_area"]), config["seed"])
+    missing = [
+        name for name in ("flickr8k-whole-dev", *config["mix"]) if not (work / "teacher" / f"{name}.npy").exists()
+    ]
+    if missing:
+        engine = teachers.PhotoTeacherEngine()
+        for name in missing:
+            teachers.compute_features(name, work, engine)
 
 
 def train_vision(config: dict[str, Any], data: Path, work: Path, start: Path | None) -> Path:
     fitted = fit_space(config, data, work)
     sets = [samples.open_set(name, work, share) for name, share in config["mix"].items()]
-    log.info("sets: %s", {s.name: (len(s.train_rows), len(s.features)) for s in sets})
+    log.info("sets: %s", {s.name: len(s.train_rows) for s in sets})
     synset_class = {synset: k for k, synset in enumerate(texts.imagenet_synsets(data))}
     settings = dict(config["vision"])
     size = VisionSize(**settings.pop("size"))
     phases = [vision.Phase(**phase) for phase in settings.pop("phases")]
     return vision.train(
-        size, fitted, sets, make_bank(fitted, work), make_check(fitted, data, work),
-        teachers.PhotoTeacher().classifier(),
-        synset_class, phases, work / "vision", seed=config["seed"], start=start, **settings,
+        size, fitted, sets, make_bank(config, fitted, work), make_check(fitted, data, work),
+        teachers.PhotoTeacherEngine(), synset_class, phases, work / "vision",
+        seed=config["seed"], start=start, **settings,
     )  # fmt: skip
 
 
@@ -153,8 +148,10 @@ def make_lessons(
         for row in photos.load(name, work / "photos")[1]
         for label in texts.label_texts(name, row[2])
     }
+    others = [name for name in captioned_sets(config) if name != "flickr8k"]  # whose captions are among those above
     groups = {
         "captions": captions,
+        "more-captions": [caption for name in others for caption in captions_of(work, name, "train")[1]],
         "prompts": [prompt for _, prompt in prompts],
         "phrases": texts.phrases(config["seed"], 25_000) + sorted(labels),
         "words": texts.words_of(captions, 8),
@@ -189,15 +186,15 @@ def train_text(config: dict[str, Any], data: Path, repositories: Path, work: Pat
     settings.pop("shares")
     size = text_size(config, tokenizer)
     settings.pop("size")
-    rows, captions = flickr_captions(work, "dev")
+    rows, captions = captions_of(work, "flickr8k", "dev")
     order = sorted(set(rows))
-    features = torch.from_numpy(np.load(work / "teacher" / "flickr8k.0.npy"))
-    train_rows = sorted(set(flickr_captions(work, "train")[0]))
+    features = {name: torch.from_numpy(np.load(work / "teacher" / f"{name}.npy")) for name in captioned_sets(config)}
+    bank = [features[name][sorted(set(captions_of(work, name, "train")[0]))] for name in features]
     return text.train(
-        size, tokenizer, lessons, fitted.photo_vectors(features[train_rows]), fitted.scale.item(), work / "text",
+        size, tokenizer, lessons, fitted.photo_vectors(torch.cat(bank)), fitted.scale.item(), work / "text",
         seed=config["seed"],
         dev_texts=captions, dev_owner=torch.tensor([order.index(row) for row in rows]),
-        dev_photos=fitted.photo_vectors(features[order]),
+        dev_photos=fitted.photo_vectors(features["flickr8k"][order]),
         **settings,
     )  # fmt: skip
 
@@ -228,7 +225,7 @@ def class_pairs(config: dict[str, Any], data: Path, work: Path, student: vision.
         pictures, rows = photos.load(name, work / "photos")
         train = np.array([k for k, row in enumerate(rows) if row[1] == "train"])
         np.random.default_rng(config["seed"]).shuffle(train)
-        features = torch.from_numpy(np.load(work / "teacher" / f"{name}.0.npy")[train]).float()
+        features = torch.from_numpy(np.load(work / "teacher" / f"{name}.npy")[train]).float()
         likely = (features @ weight.T + bias).softmax(1)
         chosen = []
         for k, (p, c) in enumerate(zip(*likely.max(1), strict=True)):
@@ -249,6 +246,26 @@ def class_pairs(config: dict[str, Any], data: Path, work: Path, student: vision.
     return text.ClassPairs(torch.cat(seen).clone(), every, rows_of, prompts)
 
 
+def seen_pairs(work: Path, name: str, split: str, student: vision.Student, side: int) -> text.Pairs:
+    """The captions of a set with its photos as the locked tower sees them."""
+    pictures = photos.load(name, work / "photos")[0]
+    rows, captions = captions_of(work, name, split)
+    order = sorted(set(rows))
+    place = {row: k for k, row in enumerate(order)}
+    parts = [vision.embed(student, pictures[order[k : k + 1000]], side) for k in range(0, len(order), 1000)]
+    return text.Pairs(captions, torch.tensor([place[row] for row in rows]), torch.cat(parts).clone())
+
+
+def joined(sets: list[text.Pairs]) -> text.Pairs:
+    """The pairs of several sets as those of one."""
+    starts = np.cumsum([0, *(len(pairs.photos) for pairs in sets)])
+    return text.Pairs(
+        [caption for pairs in sets for caption in pairs.captions],
+        torch.cat([pairs.owner + int(start) for pairs, start in zip(sets, starts[:-1], strict=True)]),
+        torch.cat([pairs.photos for pairs in sets]),
+    )
+
+
 def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path) -> Path:
     """LiT: the vision tower is locked; the text tower keeps its lessons and learns what that tower sees.
 
@@ -258,16 +275,8 @@ def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path
     tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
     side = config["export"]["side"]
     student = averaged_tower(config, fitted, work)
-    pictures = photos.load("flickr8k", work / "photos")[0]
-    seen: dict[str, torch.Tensor] = {}
-    owners: dict[str, torch.Tensor] = {}
-    captions: dict[str, list[str]] = {}
-    for split in ("train", "dev"):
-        rows, captions[split] = flickr_captions(work, split)
-        order = sorted(set(rows))
-        place = {row: k for k, row in enumerate(order)}
-        owners[split] = torch.tensor([place[row] for row in rows])
-        seen[split] = vision.embed(student, pictures[order], side).clone()
+    pairs = joined([seen_pairs(work, name, "train", student, side) for name in captioned_sets(config)])
+    dev = seen_pairs(work, "flickr8k", "dev", student, side)
     settings = {k: v for k, v in config["text"].items() if k not in ("shares", "size", "steps", "lr")}
     tuning = dict(config["tune"])
     classes_weights = tuning.pop("classes_weights")
@@ -275,11 +284,10 @@ def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path
     classes = class_pairs(config, data, work, student) if any(classes_weights) else None
     found = [
         load_file(text.train(
-            text_size(config, tokenizer), tokenizer, lessons, seen["train"], fitted.scale.item(),
+            text_size(config, tokenizer), tokenizer, lessons, pairs.photos, fitted.scale.item(),
             work / f"tuned-{weight:g}", seed=config["seed"],
-            dev_texts=captions["dev"], dev_owner=owners["dev"], dev_photos=seen["dev"],
-            start=work / "text" / "weights.safetensors",
-            pairs=text.Pairs(captions["train"], owners["train"], seen["train"]),
+            dev_texts=dev.captions, dev_owner=dev.owner, dev_photos=dev.photos,
+            start=work / "text" / "weights.safetensors", pairs=pairs,
             classes=classes if weight else None, classes_weight=weight, **tuning, **settings,
         ))
         for weight in classes_weights

@@ -1,4 +1,9 @@
-"""Batches for the vision tower: photos of all sets in a fixed mix, cut and flipped, with their teacher features."""
+"""Batches for the vision tower: views of photos of all sets in a fixed mix, with what the photo teacher sees in each.
+
+No view comes twice, and the teacher looks at it just as the student does, so that photos are not learnt by heart.
+Source: "Knowledge distillation: A good teacher is patient and consistent" (Beyer et al. 2022); mixup (Zhang et al.
+2018) and CutMix (Yun et al. 2019) with the teacher's word for what a mixed picture shows.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training import photos
-from training.teachers import cut
+from training.teachers import TEACHER_SIDE, PhotoTeacherEngine, cut, random_boxes
 
 #: of EfficientNet and CLIP alike near enough; what the shipped processor file states
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -22,38 +27,29 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 @dataclass
 class PhotoSet:
-    """One decoded set: pictures (n, s, s, 3), the rows that may be trained on, and per view features and boxes."""
+    """One decoded set: pictures (n, s, s, 3), and the rows that may be trained on."""
 
     name: str
     pictures: NDArray[np.uint8]
     rows: list[list[str]]
     train_rows: NDArray[np.int64]
-    features: list[NDArray[np.float16]]
-    boxes: list[NDArray[np.float32]]
     share: float
 
 
 @dataclass
 class Batch:
-    """pixels (n, 3, side, side) float32 normalised; features (n, 1280) float16; labels (n,) ImageNet class or -1;
-    photo (n,) row of the photo in the Flickr8k set, or -1."""
+    """pixels (n, 3, side, side) float32 normalised; features (n, 1280) float16 of the teacher; labels (n,) ImageNet
+    class or -1."""
 
     pixels: Tensor
     features: Tensor
     labels: Tensor
-    photo: Tensor
 
 
 def open_set(name: str, folder: Path, share: float) -> PhotoSet:
-    """Open a prepared set with every teacher view that is on disk."""
     pictures, rows = photos.load(name, folder / "photos")
-    features: list[NDArray[np.float16]] = []
-    boxes: list[NDArray[np.float32]] = []
-    while (path := folder / "teacher" / f"{name}.{len(features)}.npy").exists():
-        features.append(np.load(path, mmap_mode="r"))
-        boxes.append(np.load(path.with_suffix(".boxes.npy")))
     train = np.array([k for k, row in enumerate(rows) if row[1] == "train"])
-    return PhotoSet(name, pictures, rows, train, features, boxes, share)
+    return PhotoSet(name, pictures, rows, train, share)
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -65,8 +61,9 @@ def normalise(pixels: Tensor) -> Tensor:
 class Sampler:
     """Endless batches, made ahead in one thread.
 
-    View 0 (the whole picture) is cut a little, down to `least_area` of it, and keeps its target; the others are cut
-    exactly where the teacher looked.
+    Args:
+        crop_area: between which shares of its area a photo is cut.
+        mixed: share of the views that another photo of the batch is mixed into.
     """
 
     def __init__(
@@ -76,12 +73,13 @@ class Sampler:
         side: int,
         seed: int,
         synset_class: dict[str, int],
-        least_area: float,
-        whole: float,
+        engine: PhotoTeacherEngine,
+        crop_area: tuple[float, float],
+        mixed: float,
     ) -> None:
         self.sets, self.batch, self.side = sets, batch, side
         self.rng = np.random.default_rng(seed)
-        self.least_area, self.whole = least_area, whole
+        self.engine, self.crop_area, self.mixed = engine, crop_area, mixed
         shares = np.array([s.share for s in sets])
         self.shares = shares / shares.sum()
         self.labels = [
@@ -103,32 +101,49 @@ class Sampler:
             self.ready.put(self._make())
 
     def _make(self) -> Batch:
-        rng = self.rng
-        pixels = torch.empty(self.batch, 3, self.side, self.side, dtype=torch.uint8)
-        features = np.empty((self.batch, 1280), np.float16)
-        labels = np.full(self.batch, -1)
-        photo = np.full(self.batch, -1)
-        which = rng.choice(len(self.sets), self.batch, p=self.shares)
-        for k, chosen in enumerate(which):
+        rng, n = self.rng, self.batch
+        views = tuple(torch.empty(n, 3, side, side, dtype=torch.uint8) for side in (self.side, TEACHER_SIDE))
+        labels = np.full(n, -1)
+        boxes = random_boxes(n, self.crop_area, rng)
+        for k, chosen in enumerate(rng.choice(len(self.sets), n, p=self.shares)):
             source = self.sets[chosen]
             row = int(rng.choice(source.train_rows))
-            views = len(source.features)
-            view = 0 if views == 1 or rng.random() < self.whole else int(rng.integers(1, views))
-            box = source.boxes[view][row]
-            if view == 0:
-                w, h = np.sqrt(rng.uniform(self.least_area, 1, 2))
-                left, top = rng.random() * (1 - w), rng.random() * (1 - h)
-                box = np.array([left, top, left + w, top + h], np.float32)
-            picture = cut(source.pictures[row], box, self.side)
-            pixels[k] = picture.flip(2) if rng.random() < 0.5 else picture
-            features[k] = source.features[view][row]
+            flipped = rng.random() < 0.5
+            for view in views:
+                picture = cut(source.pictures[row], boxes[k], view.shape[-1])
+                view[k] = picture.flip(2) if flipped else picture
             labels[k] = self.labels[chosen][row]
-            if source.name == "flickr8k":
-                photo[k] = row
-        x = normalise(pixels)
-        gain = torch.from_numpy(rng.uniform(0.8, 1.2, (self.batch, 3, 1, 1)).astype(np.float32))
-        shift = torch.from_numpy(rng.uniform(-0.2, 0.2, (self.batch, 3, 1, 1)).astype(np.float32))
-        return Batch(x * gain + shift, torch.from_numpy(features), torch.from_numpy(labels), torch.from_numpy(photo))
+        labels[mix(views, self.mixed, rng)] = -1
+        seen, shown = views
+        parts = (part.numpy() for part in shown.split(self.engine.batch))
+        features = torch.from_numpy(self.engine.features(parts, n))
+        gain = torch.from_numpy(rng.uniform(0.8, 1.2, (n, 3, 1, 1)).astype(np.float32))
+        shift = torch.from_numpy(rng.uniform(-0.2, 0.2, (n, 3, 1, 1)).astype(np.float32))
+        return Batch(normalise(seen) * gain + shift, features, torch.from_numpy(labels))
 
     def next(self) -> Batch:
         return self.ready.get()
+
+
+def mix(views: tuple[Tensor, ...], share: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Mix another picture of the batch into this share of them, a box of it or all of it faintly, in all sizes alike.
+
+    Args:
+        views: the same pictures, (n, 3, side, side) uint8 each, changed in place.
+    Returns:
+        Which were mixed.
+    """
+    n = len(views[0])
+    chosen = np.flatnonzero(rng.random(n) < share)
+    others, amounts, boxed = rng.permutation(n), rng.uniform(0, 0.5, n), rng.random(n) < 0.5
+    boxes = random_boxes(n, (0.1, 0.5), rng)
+    for view in views:
+        plain = view.clone()
+        for k in chosen:
+            other = plain[others[k]]
+            if boxed[k]:
+                left, top, right, bottom = (round(float(v) * view.shape[-1]) for v in boxes[k])
+                view[k, :, top:bottom, left:right] = other[:, top:bottom, left:right]
+            else:
+                view[k] = torch.lerp(plain[k].float(), other.float(), float(amounts[k])).round().to(torch.uint8)
+    return chosen

@@ -1,14 +1,14 @@
-"""Teacher features, computed once: EfficientNet-Lite2 for photos, MiniLM for sentences. Needed for training only.
+"""The teachers: EfficientNet-Lite2 for photos, MiniLM for sentences. Needed for training only.
 
-`teacher/<set>.<view>.npy`, float16 (n, 1280): pooled features. View 0 is the whole picture, view 1 and up are one
-random crop each, whose boxes lie in `teacher/<set>.<view>.boxes.npy`, float32 (n, 4): left, top, right,
-bottom as fractions.
+`teacher/<set>.npy`, float16 (n, 1280): pooled features of the whole pictures. Those of the views that the student sees
+are computed as it goes (`samples`).
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class PhotoTeacherEngine:
         options = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "THROUGHPUT"}
         self.compiled = openvino.AsyncInferQueue(openvino.Core().compile_model(graph, "CPU", options))
 
-    def features(self, batches: Any, count: int) -> NDArray[np.float16]:
+    def features(self, batches: Iterable[NDArray[np.uint8]], count: int) -> NDArray[np.float16]:
         """Pooled features (count, 1280) of uint8 batches, each of `self.batch` pictures (the last padded)."""
         out = np.zeros((-(-count // self.batch) * self.batch, TEACHER_WIDTH), np.float16)
         if self.compiled is None:
@@ -91,9 +91,8 @@ class PhotoTeacherEngine:
         return out[:count]
 
 
-def random_boxes(n: int, area: tuple[float, float], seed: int) -> NDArray[np.float32]:
+def random_boxes(n: int, area: tuple[float, float], rng: np.random.Generator) -> NDArray[np.float32]:
     """n boxes (left, top, right, bottom) inside the unit square, of random area, place and proportions (3:4 to 4:3)."""
-    rng = np.random.default_rng(seed)
     areas = rng.uniform(*area, n)
     ratios = np.exp(rng.uniform(-np.log(4 / 3), np.log(4 / 3), n))
     width, height = np.minimum(np.sqrt(areas * ratios), 1), np.minimum(np.sqrt(areas / ratios), 1)
@@ -109,26 +108,21 @@ def cut(picture: NDArray[np.uint8], box: NDArray[np.float32], side: int) -> Tens
     return F.interpolate(part, (side, side), mode="bicubic", antialias=True)[0]
 
 
-def compute_view(
-    name: str, view: int, folder: Path, engine: PhotoTeacherEngine, area: tuple[float, float], seed: int
-) -> None:
-    """Write features (and boxes) of one view of one set, unless they are there."""
-    target = folder / "teacher" / f"{name}.{view}.npy"
-    if target.exists():
-        return
+def compute_features(name: str, folder: Path, engine: PhotoTeacherEngine) -> None:
+    """Write the features of a set's whole pictures."""
+    target = folder / "teacher" / f"{name}.npy"
     target.parent.mkdir(parents=True, exist_ok=True)
     pictures, _ = photos.load(name, folder / "photos")
     n = len(pictures)
-    boxes = random_boxes(n, area, seed + 1000 * view) if view else np.tile(np.array([0, 0, 1, 1], np.float32), (n, 1))
+    whole = np.array([0, 0, 1, 1], np.float32)
 
     def batch(start: int) -> NDArray[np.uint8]:
-        rows = range(start, min(start + engine.batch, n))
         out = np.zeros((engine.batch, 3, TEACHER_SIDE, TEACHER_SIDE), np.uint8)
-        for k, row in enumerate(rows):
-            out[k] = cut(pictures[row], boxes[row], TEACHER_SIDE).numpy()
+        for k, picture in enumerate(pictures[start : start + engine.batch]):
+            out[k] = cut(picture, whole, TEACHER_SIDE).numpy()
         return out
 
-    def batches() -> Any:
+    def batches() -> Iterator[NDArray[np.uint8]]:
         starts = list(range(0, n, engine.batch))
         with ThreadPoolExecutor(1) as pool:
             waiting = [pool.submit(batch, s) for s in starts[:3]]
@@ -138,12 +132,10 @@ def compute_view(
                     waiting.append(pool.submit(batch, starts[k + 3]))
                 yield ready
 
-    features = engine.features(batches(), n)
-    np.save(target.with_suffix(".boxes.npy"), boxes)
     part = target.with_suffix(".part.npy")
-    np.save(part, features)
+    np.save(part, engine.features(batches(), n))
     part.rename(target)
-    log.info("teacher: %s view %d, %d photos", name, view, n)
+    log.info("teacher: %s, %d photos", name, n)
 
 
 class SentenceTeacher:

@@ -7,7 +7,7 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
-from training.photos import read_repository, read_tar
+from training.photos import CAPTIONED, read_repository, read_tar
 
 TEMPLATES = (
     "a photo of a {}", "{}", "a {}", "the {}", "a picture of a {}", "a close-up of a {}", "a photo of the {}",
@@ -77,7 +77,7 @@ def label_texts(set_name: str, text: str) -> list[str]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
         return []
-    if set_name == "flickr8k":
+    if set_name in CAPTIONED:
         return text.split(" | ")
     if set_name == "corel":
         joined = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

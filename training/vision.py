@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from training.muon import Optimizers
 from training.samples import PhotoSet, Sampler, normalise
 from training.space import Space
-from training.teachers import cut
+from training.teachers import PhotoTeacherEngine, cut
 from training.towers import VisionModel, VisionSize, init_weights
 
 log = logging.getLogger(__name__)
@@ -52,19 +52,16 @@ class Phase:
     decay_from: int
     floor: float = 0.0
     batch: int = 256
-    least_area: float = 0.7
-    whole: float = 0.5
     weights: dict[str, float] = field(
-        default_factory=lambda: {"components": 1.0, "cosine": 1.0, "captions": 0.1, "classes": 0.1, "pairs": 0.0}
+        default_factory=lambda: {"components": 1.0, "cosine": 1.0, "captions": 0.1, "classes": 0.1}
     )
 
 
 @dataclass
 class Bank:
-    """Text vectors in the joint space: captions (m, d), photo row of each in Flickr8k (m,); classes (1000, d)."""
+    """Text vectors in the joint space: captions (m, d), classes (1000, d)."""
 
     captions: Tensor
-    caption_photo: Tensor
     classes: Tensor
 
 
@@ -118,7 +115,6 @@ def losses(
     student: tuple[Tensor, Tensor],
     features: Tensor,
     labels: Tensor,
-    photo: Tensor,
     space: Space,
     bank: Bank,
     classifier: tuple[Tensor, Tensor],
@@ -128,7 +124,7 @@ def losses(
 
     Args:
         student: joint-space vectors (n, d), not normalised, and components (n, k).
-        features: (n, 1280) of the teacher.  labels, photo: (n,), -1 where unknown.
+        features: (n, 1280) of the teacher.  labels: (n,), -1 where unknown.
     """
     vectors = F.normalize(student[0].float(), dim=1)
     standardised = space.standardise(features)
@@ -143,24 +139,12 @@ def losses(
     probabilities[known] *= 1 - label_mix
     probabilities[known, labels[known]] += label_mix
     by_class = (vectors @ bank.classes.T * space.scale).log_softmax(1)
-    out = {
+    return {
         "components": F.mse_loss(student[1].float(), standardised @ space.components),
         "cosine": (1 - (vectors * target).sum(1)).mean(),
         "captions": F.kl_div(given, wanted, reduction="batchmean"),
         "classes": F.kl_div(by_class, probabilities, reduction="batchmean"),
     }
-    rows = (photo >= 0).nonzero()[:, 0]
-    if len(rows) > 1:
-        # One caption of each Flickr8k photo in the batch against all photos of the batch, both ways.
-        pick = torch.randint(0, 5, (len(rows),))
-        text = bank.captions[photo[rows] * 5 + pick]
-        logits = text @ vectors[rows].T * space.scale
-        same = (photo[rows][:, None] == photo[rows][None]).float()
-        same = same / same.sum(1, keepdim=True)
-        out["pairs"] = (
-            -((same * logits.log_softmax(1)).sum(1).mean() + (same * logits.log_softmax(0)).sum(0).mean()) / 2
-        )
-    return out
 
 
 def learning_rate(phase: Phase, seen: int, since: int, warmup: int = 30_000) -> float:
@@ -172,9 +156,9 @@ def learning_rate(phase: Phase, seen: int, since: int, warmup: int = 30_000) -> 
 
 
 def train(
-    size: VisionSize, space: Space, sets: list[PhotoSet], bank: Bank, check: Check, classifier: tuple[Tensor, Tensor],
+    size: VisionSize, space: Space, sets: list[PhotoSet], bank: Bank, check: Check, engine: PhotoTeacherEngine,
     synset_class: dict[str, int], phases: list[Phase], folder: Path, *,
-    seed: int, label_mix: float, weight_decay: float,
+    seed: int, crop_area: tuple[float, float], mixed: float, label_mix: float, weight_decay: float,
     average: float, measure_every_s: float, start: Path | None = None,
 ) -> Path:  # fmt: skip
     """Run all phases (what is done already is skipped); returns the path of the averaged weights.
@@ -200,6 +184,7 @@ def train(
         averaged = {k: v.detach().clone() for k, v in student.state_dict().items()}
     shadow = Student(size, space.photo.shape[1], space.components.shape[1])
     compiled = torch.compile(student)
+    classifier = engine.teacher.classifier()
 
     def save() -> None:
         part = state_path.with_suffix(".part")
@@ -220,7 +205,7 @@ def train(
     for phase in phases:
         if seen >= phase.until:
             continue
-        sampler = Sampler(sets, phase.batch, phase.side, seed + seen, synset_class, phase.least_area, phase.whole)
+        sampler = Sampler(sets, phase.batch, phase.side, seed + seen, synset_class, engine, crop_area, mixed)
         log.info("vision: %s", phase)
         sums: dict[str, float] = {}
         steps, began, measured, began_seen = 0, time.monotonic(), time.monotonic(), seen
@@ -228,7 +213,7 @@ def train(
             batch = sampler.next()
             with torch.autocast("cpu", torch.bfloat16):
                 out = compiled(batch.pixels)
-            terms = losses(out, batch.features, batch.labels, batch.photo, space, bank, classifier, label_mix)
+            terms = losses(out, batch.features, batch.labels, space, bank, classifier, label_mix)
             loss = torch.stack([phase.weights[k] * v for k, v in terms.items()]).sum()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(student.parameters(), 5.0)
