@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,21 +26,7 @@ from photoseek.binding import everyday_texts
 from photoseek.contracts import Calibration
 from photoseek.search.confidence import confidences, found_from
 from training.calibrate import best, encoder_of
-from training.labelled import (
-    Captioned,
-    Classified,
-    Floats,
-    Mask,
-    Searches,
-    caption_words,
-    class_names,
-    content_words,
-    kind_words,
-    own_photo,
-    read_captioned,
-    read_classified,
-    sentences,
-)
+from training.labelled import Floats, Mask, Searches, all_searches, own_photo
 
 SEEN = (1, 3, 10)
 """First photos of an answer whose calibration is measured."""
@@ -178,40 +163,6 @@ def roc_rows(readings: list[Reading]) -> list[Row]:
     return rows
 
 
-def across(
-    asked: Searches, asked_words: list[frozenset[str]], other: Floats, other_words: list[frozenset[str]], name: str
-) -> Searches:
-    """The queries over both collections together; only photos of the other one count as "not of the kind".
-
-    Of those, photos that share a content word with the query (or with its kinds) are related.
-    """
-    shares = np.array([[bool(words & shown) for shown in other_words] for words in asked_words])
-    everything = np.ones_like(asked.fits)
-    return replace(
-        asked,
-        name=name,
-        photos=np.concatenate([asked.photos, other]),
-        fits=np.concatenate([asked.fits, np.zeros_like(shares)], axis=1),
-        related=np.concatenate([everything, shares], axis=1),
-    )  # fmt: skip
-
-
-def class_words(data: Classified) -> list[frozenset[str]]:
-    """For each photo, the content words of its class's names and of the everyday words for it."""
-    return [
-        content_words(" ".join([names, *(query for query, classes in data.kinds.items() if index in classes)]))
-        for index, names in zip(data.classes.tolist(), data.names, strict=True)
-    ]
-
-
-def photo_words(data: Captioned) -> list[frozenset[str]]:
-    """For each photo, the content words of its captions."""
-    texts: list[list[str]] = [[] for _ in data.vectors]
-    for caption, owner in zip(data.captions, data.owner.tolist(), strict=True):
-        texts[owner].append(caption)
-    return [content_words(" ".join(captions)) for captions in texts]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="builtin", help="builtin, a downloaded model's name, or a folder")
@@ -225,30 +176,21 @@ def main() -> None:
         parser.error(f"{checkpoint.name} has no calibration: make one with training/calibrate.py")
     encoder = encoder_of(checkpoint)
     bank = encoder.texts(everyday_texts())
-    classified = read_classified(options.data, options.part, encoder)
-    captioned = read_captioned(options.data, options.part, encoder)
-    names, kinds = class_names(classified, encoder), kind_words(classified, encoder)
-    told, words = sentences(captioned, encoder), caption_words(captioned, encoder)
-    own_words = [content_words(text) for text in told.texts]
-    shown = photo_words(captioned)
-    mixed = [
-        across(names, class_words(classified), captioned.vectors, shown, "class names, other collection"),
-        across(told, own_words, classified.vectors, class_words(classified), "sentences, other collection"),
-    ]
+    asked = all_searches(options.data, options.part, encoder)
 
-    readings = [Reading(searches, calibration, bank, scale) for searches in (names, kinds, told, words)]
+    readings = [Reading(searches, calibration, bank, scale) for searches in asked.own]
     of_imagenet, of_flickr = readings[:2], readings[2:]
-    show(f"Calibration, {checkpoint.name}", error_rows(readings, own_photo(captioned)), options.json)
+    show(f"Calibration, {checkpoint.name}", error_rows(readings, own_photo(asked.captioned)), options.json)
     for collection, parts in (
         ("ImageNet: class names and kinds", of_imagenet),
         ("Flickr8k: sentences and words", of_flickr),
     ):
         error = calibration_error(*pooled(parts))
         show(f"Reliability, {collection}, top 10; calibration error {error:.3f}", curve_rows(parts))
-    everything = [*readings, *(Reading(searches, calibration, bank, scale) for searches in mixed)]
+    everything = [*readings, *(Reading(searches, calibration, bank, scale) for searches in asked.elsewhere)]
     show('"Nothing found" at the checkpoint\'s threshold', verdict_rows(everything))
     show('"Nothing found", rightly / wrongly, by threshold', roc_rows(everything))
-    exclusion.show_all([kinds, words], bank, scale)
+    exclusion.show_all([asked.own[1], asked.own[3]], bank, scale)
 
 
 if __name__ == "__main__":

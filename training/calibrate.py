@@ -33,8 +33,6 @@ NEAR = 0.8
 HIDDEN = 0.08
 """Share of searches with a right photo among the first three that may be answered "nothing" here; the goal is 0.10 on
 other photos."""
-WITHIN = 0.01
-"""Thresholds that say "nothing" rightly as often up to this, about a standard error, are taken for equally good."""
 ENCODED_AT_ONCE = 250
 
 
@@ -113,21 +111,20 @@ def highest(searches: Searches, calibration: Calibration, bank: Floats, scale: f
 
 def fit_threshold(found: Sequence[Highest], steepest: float) -> tuple[float, float]:
     """(weight of generality, bias): of those that hide at most HIDDEN of the right answers of every sort, the pair that
-    says "nothing" most often where nothing is, on average over the sorts; of equally good ones that of least weight,
-    which serves the sorts most alike. The weight is tried from 0 to `steepest`."""
+    says "nothing" most often where nothing is, on average over the sorts. The weight is tried from 0 to `steepest`."""
     tried = []
     for weight in np.linspace(0, steepest, 41):
         margins = [values.present[:, 0] - weight * values.present[:, 1] for values in found if len(values.present)]
         bias = min(float(np.quantile(margin, HIDDEN)) for margin in margins)
         rightly = [(values.absent[:, 0] - weight * values.absent[:, 1] < bias).mean() for values in found]
         tried.append((float(np.mean(rightly)), float(weight), bias))
-    most = max(rightly for rightly, _, _ in tried)
-    weight, bias = next((weight, bias) for rightly, weight, bias in tried if rightly >= most - WITHIN)
+    _, weight, bias = max(tried)
     return round(weight, 4), round(bias, 4)
 
 
-def calibrate(sorts: Sequence[Searches], bank: Floats, scale: float) -> Calibration:
-    """The map that fits these searches, and a threshold that hides few right answers of any sort.
+def calibrate(sorts: Sequence[Searches], bank: Floats, scale: float, elsewhere: Sequence[Searches] = ()) -> Calibration:
+    """The map that fits these searches, and a threshold that hides few right answers of any sort, nor of those
+    `elsewhere`, in libraries that hold something else as well.
 
     Raises:
         CheckpointError: higher odds do not mean more right photos, so that nothing can be calibrated.
@@ -139,7 +136,7 @@ def calibrate(sorts: Sequence[Searches], bank: Floats, scale: float) -> Calibrat
     if odds <= 0:
         raise CheckpointError("with this checkpoint higher odds do not mean more right photos: nothing to calibrate")
     without_threshold = Calibration(odds, clarity, general, bias, NEAR, 0.0, 0.0)
-    found = [highest(searches, without_threshold, bank, scale) for searches in sorts]
+    found = [highest(searches, without_threshold, bank, scale) for searches in [*sorts, *elsewhere]]
     weight, threshold_bias = fit_threshold(found, steepest=max(general, 0.0))
     return replace(without_threshold, threshold_generality_weight=weight, threshold_bias=threshold_bias)
 
@@ -159,9 +156,13 @@ def main() -> None:
     if checkpoint.logit_scale is None:
         parser.error(f"{checkpoint.name} lacks a tower: confidence needs words and photos")
     encoder = encoder_of(checkpoint)
-    sorts = all_searches(options.data, "fit", encoder)
-    calibration = calibrate(sorts, encoder.texts(everyday_texts()), checkpoint.logit_scale)
-    content = {"version": VERSION, **asdict(calibration), "fitted_on": {sort.name: len(sort.texts) for sort in sorts}}
+    asked = all_searches(options.data, "fit", encoder)
+    calibration = calibrate(asked.own, encoder.texts(everyday_texts()), checkpoint.logit_scale, asked.elsewhere)
+    content = {
+        "version": VERSION,
+        **asdict(calibration),
+        "fitted_on": {sort.name: len(sort.texts) for sort in asked.own},
+    }
     text = json.dumps(content, indent=2) + "\n"
     (options.out or checkpoint.folder / CALIBRATION_FILE).write_text(text, encoding="utf-8")
     print(text, end="")

@@ -12,7 +12,7 @@ import io
 import re
 import tarfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -171,15 +171,63 @@ def caption_words(data: Captioned, encoder: Encoder) -> Searches:
     return _by_word("words", fits, data.vectors, encoder)
 
 
-def all_searches(data: Path, part: Part, encoder: Encoder) -> list[Searches]:
-    """The four sorts of one part."""
+@dataclass(frozen=True)
+class Asked:
+    """The searches of one part."""
+
+    captioned: Captioned
+    own: list[Searches]
+    """The four sorts, each over its own collection: class names, kinds, sentences, words."""
+    elsewhere: list[Searches]
+    """Class names and sentences over both collections, where photos of the other one alone are "not of the kind"."""
+
+
+def all_searches(data: Path, part: Part, encoder: Encoder) -> Asked:
+    """Every photo and every text of the part is embedded, which takes a minute."""
     classified, captioned = read_classified(data, part, encoder), read_captioned(data, part, encoder)
+    names, told = class_names(classified, encoder), sentences(captioned, encoder)
+    of_classes, of_photos = _class_words(classified), _photo_words(captioned)
+    of_captions = [content_words(text) for text in told.texts]
+    return Asked(
+        captioned,
+        [names, kind_words(classified, encoder), told, caption_words(captioned, encoder)],
+        [
+            _across(names, of_classes, captioned.vectors, of_photos, "class names, other collection"),
+            _across(told, of_captions, classified.vectors, of_classes, "sentences, other collection"),
+        ],
+    )
+
+
+def _across(
+    asked: Searches, asked_words: list[frozenset[str]], other: Floats, other_words: list[frozenset[str]], name: str
+) -> Searches:
+    """The queries over both collections together; of the other one, photos that share a content word with the query
+    (or with its kinds) are related."""
+    shares = np.array([[bool(words & shown) for shown in other_words] for words in asked_words])
+    everything = np.ones_like(asked.fits)
+    return replace(
+        asked,
+        name=name,
+        photos=np.concatenate([asked.photos, other]),
+        fits=np.concatenate([asked.fits, np.zeros_like(shares)], axis=1),
+        related=np.concatenate([everything, shares], axis=1),
+    )
+
+
+def _class_words(data: Classified) -> list[frozenset[str]]:
+    """For each photo, the content words of its class's names and of the everyday words for it."""
     return [
-        class_names(classified, encoder),
-        kind_words(classified, encoder),
-        sentences(captioned, encoder),
-        caption_words(captioned, encoder),
+        content_words(" ".join([names, *(query for query, classes in data.kinds.items() if index in classes)]))
+        for index, names in zip(data.classes.tolist(), data.names, strict=True)
     ]
+
+
+def _photo_words(data: Captioned) -> list[frozenset[str]]:
+    """For each photo, the content words of its captions."""
+    texts: list[list[str]] = [[] for _ in data.vectors]
+    for caption, owner in zip(data.captions, data.owner.tolist(), strict=True):
+        texts[owner].append(caption)
+    return [content_words(" ".join(captions)) for captions in texts]
 
 
 def content_words(text: str) -> frozenset[str]:
