@@ -190,7 +190,8 @@ def main() -> None:
     everything = [*readings, *(Reading(searches, calibration, bank, scale) for searches in asked.elsewhere)]
     show('"Nothing found" at the checkpoint\'s threshold', verdict_rows(everything))
     show('"Nothing found", rightly / wrongly, by threshold', roc_rows(everything))
-    exclusion.show_all([asked.own[1], asked.own[3]], bank, scale)
+    _names, kinds, _told, words = asked.own
+    exclusion.show_all([kinds, words], bank, scale)
 
 
 if __name__ == "__main__":

@@ -201,8 +201,10 @@ def all_searches(data: Path, part: Part, encoder: Encoder) -> Asked:
 def _across(
     asked: Searches, asked_words: list[frozenset[str]], other: Floats, other_words: list[frozenset[str]], name: str
 ) -> Searches:
-    """The queries over both collections together; of the other one, photos that share a content word with the query
-    (or with its kinds) are related."""
+    """The queries over both collections together; only photos of the other one count as "not of the kind".
+
+    Of those, photos that share a content word with the query (or with its kinds) are related.
+    """
     shares = np.array([[bool(words & shown) for shown in other_words] for words in asked_words])
     everything = np.ones_like(asked.fits)
     return replace(

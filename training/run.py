@@ -109,11 +109,10 @@ def make_bank(config: dict[str, Any], fitted: space.Space, work: Path) -> vision
 
 def prepare(config: dict[str, Any], data: Path, repositories: Path, work: Path) -> None:
     """Decode all photos and compute all teacher features that the config names."""
-    for name in ("flickr8k-whole-dev", *config["mix"]):
+    names = ("flickr8k-whole-dev", *config["mix"])
+    for name in names:
         photos.prepare(name, data, repositories, work / "photos")
-    missing = [
-        name for name in ("flickr8k-whole-dev", *config["mix"]) if not (work / "teacher" / f"{name}.npy").exists()
-    ]
+    missing = [name for name in names if not (work / "teacher" / f"{name}.npy").exists()]
     if missing:
         engine = teachers.PhotoTeacherEngine()
         for name in missing:

@@ -12,41 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from read_once import STORED, failure, read
 from small_photos import BLUE, GREEN, RED, YELLOW, Squash, encoded, exif_block, four_colours, noise_jpeg
 
-from photoseek.contracts import PhotoRead, ReadFailure, Trouble
+from photoseek.contracts import PhotoRead, Trouble
 from photoseek.indexer import decode
 from photoseek.indexer.containers import jpeg_without_metadata, png_without_text
 from photoseek.indexer.decode import digest_of_picture, read_photo
 
 FORMATS = ["jpeg", "png", "webp", "tiff", "gif", "bmp", "avif"]
 CORNERS = {(5, 5): RED, (-6, 5): GREEN, (5, -6): BLUE, (-6, -6): YELLOW}  # (x, y)
-
-# The stored picture of each orientation, as Pillow makes it from the upright one.
-STORED = {
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-
-
-def read(data: bytes, preprocessing: Squash | None = None, name: bytes = b"") -> PhotoRead:
-    photo = read_photo(data, preprocessing or Squash(), name=name)
-    assert isinstance(photo, PhotoRead), photo
-    return photo
-
-
-def failure(data: bytes, name: bytes = b"photo.jpg") -> ReadFailure:
-    photo = read_photo(data, Squash(), name=name)
-    assert isinstance(photo, ReadFailure)
-    assert photo.reason.isprintable()
-    assert photo.digest == hashlib.sha256(data).digest()
-    return photo
 
 
 def assert_upright(photo: PhotoRead, *, near: int = 40) -> None:

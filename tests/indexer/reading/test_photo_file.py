@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import socket
 import sys
@@ -120,9 +121,13 @@ def test_large_files_are_skipped_unread(photo: Path) -> None:
     assert "1.0 GiB" in large.reason
 
 
-def test_pictures_without_a_reader_are_not_read_to_their_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unread = tmp_path / "photo.psd"
-    unread.write_bytes(b"8BPS" + bytes(100_000))
+@pytest.mark.parametrize(("name", "head"), [("photo.psd", b"8BPS"), ("photo.nef", b"MM\0*")])
+def test_pictures_without_a_reader_are_not_read_to_their_end(
+    name: str, head: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # RAW is read by an extra
+    unread = tmp_path / name
+    unread.write_bytes(head + bytes(100_000))
     counts = []
     read_it = os.read
     monkeypatch.setattr(os, "read", lambda descriptor, count: counts.append(count) or read_it(descriptor, count))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,42 +10,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from raw_photos import cr3, dng, raf
+from read_once import STORED, failure, read
 from small_photos import BLUE, GREEN, RED, YELLOW, Squash, encoded, exif_block, four_colours
 
 from photoseek.contracts import DecodeJob, PhotoRead, ReadFailure, Trouble
 from photoseek.indexer.containers import metadata_blocks
-from photoseek.indexer.decode import read_photo
 from photoseek.indexer.formats import raw_name, sniff
 from photoseek.indexer.metadata import camera_facts
 from photoseek.indexer.workers import DecodeWorkers
 
-STORED = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-"""The stored picture of each orientation, as Pillow makes it from the upright one."""
+TURNS = (1, 3, 6, 8)
+"""Orientations that LibRaw tells."""
 XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"/></rdf:RDF></x:xmpmeta>"""
 
 
-@pytest.fixture(scope="module")
-def one_worker() -> Iterator[DecodeWorkers]:
-    with DecodeWorkers(Squash(), workers=1) as workers:
-        yield workers
-
-
 def grey(width: int = 640, height: int = 480) -> Image.Image:
     return Image.new("RGB", (width, height), (90, 90, 90))
-
-
-def read(data: bytes, name: bytes = b"IMG_1.dng", size: int = 64) -> PhotoRead:
-    photo = read_photo(data, Squash(size), name=name)
-    assert isinstance(photo, PhotoRead), photo
-    return photo
-
-
-def failure(data: bytes, name: bytes = b"IMG_1.dng") -> ReadFailure:
-    photo = read_photo(data, Squash(), name=name)
-    assert isinstance(photo, ReadFailure)
-    assert photo.reason.isprintable()
-    return photo
 
 
 def stored(orientation: int, width: int = 400, height: int = 300) -> Image.Image:
@@ -60,7 +40,7 @@ def assert_upright(photo: PhotoRead, near: int) -> None:
         assert photo.picture[y, x].tolist() == pytest.approx(colour, abs=near)
 
 
-@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("orientation", TURNS)
 def test_the_preview_is_read_upright(orientation: int) -> None:
     preview = stored(orientation)
     sensor = grey(*preview.size)
@@ -89,12 +69,12 @@ def test_a_large_preview_is_decoded_at_a_smaller_scale(monkeypatch: pytest.Monke
     assert scaled == [(128, 128)]
 
 
-@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("orientation", TURNS)
 @pytest.mark.parametrize("preview", [None, grey(160, 120)], ids=["no preview", "a stamp"])
 def test_without_a_preview_of_enough_size_the_sensor_is_developed(
     orientation: int, preview: Image.Image | None
 ) -> None:
-    photo = read(dng(stored(orientation), preview, orientation=orientation), size=80)
+    photo = read(dng(stored(orientation), preview, orientation=orientation), Squash(80))
     corners = [photo.picture[y, x].argmax() for x, y in ((9, 9), (-9, 9), (9, -9))]
     assert corners == [0, 1, 2]
     assert (photo.width, photo.height) == (400, 300)
@@ -102,8 +82,8 @@ def test_without_a_preview_of_enough_size_the_sensor_is_developed(
 
 def test_content_wins_over_the_name() -> None:
     data = dng(grey(), four_colours(400, 300))
-    assert read(data, b"photo.tif").format == "raw"
-    assert read(encoded(four_colours(), "JPEG"), b"photo.nef").format == "jpeg"
+    assert read(data, name=b"photo.tif").format == "raw"
+    assert read(encoded(four_colours(), "JPEG"), name=b"photo.nef").format == "jpeg"
 
 
 def test_a_raw_file_of_an_unknown_camera_is_skipped() -> None:
@@ -114,7 +94,7 @@ def test_a_raw_file_of_an_unknown_camera_is_skipped() -> None:
 
 def test_a_raw_file_without_its_pixels_is_damaged() -> None:
     whole = dng(grey())
-    cut = failure(whole[: len(whole) - 2 * 640 * 480 + 5000])
+    cut = failure(whole[: len(whole) - 2 * 640 * 480 + 5000], b"IMG_1.dng")
     assert cut.trouble is Trouble.FILE
     assert cut.reason.startswith("the RAW is damaged")
 
@@ -136,22 +116,27 @@ def test_without_the_extra_raw_files_are_skipped_by_name(monkeypatch: pytest.Mon
 
 def test_more_pixels_than_the_limit_are_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("photoseek.indexer.decode.PIXELS_MAX", 100_000)
-    refused = failure(dng(grey(), four_colours(400, 300)))
+    refused = failure(dng(grey(), four_colours(400, 300)), b"IMG_1.dng")
     assert refused.trouble is Trouble.FILE
     assert "640 x 480" in refused.reason
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.data())
-def test_damage_costs_one_photo(one_worker: DecodeWorkers, data: st.DataObject) -> None:
-    whole = bytearray(dng(grey(64, 48), four_colours(400, 300), taken_at=b"2024:07:01 12:30:00"))
-    for _change in range(data.draw(st.integers(0, 6))):
-        whole[data.draw(st.integers(8, 700))] = data.draw(st.integers(0, 255))
-    damaged = bytes(whole[: data.draw(st.integers(8, len(whole)))])
-    ((_job, result),) = one_worker.read([DecodeJob(0, b"", data=damaged)])
-    assert isinstance(result, PhotoRead | ReadFailure)
-    if isinstance(result, ReadFailure):
-        assert "could not be prepared" not in result.reason  # which would be a mistake of ours
+def test_damage_costs_one_photo() -> None:
+    with DecodeWorkers(Squash(), workers=1) as worker:  # for all examples, and gone before the next test
+
+        @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @given(data=st.data())
+        def damage(data: st.DataObject) -> None:
+            whole = bytearray(dng(grey(64, 48), four_colours(400, 300), taken_at=b"2024:07:01 12:30:00"))
+            for _change in range(data.draw(st.integers(0, 6))):
+                whole[data.draw(st.integers(8, 700))] = data.draw(st.integers(0, 255))
+            damaged = bytes(whole[: data.draw(st.integers(8, len(whole)))])
+            ((_job, result),) = worker.read([DecodeJob(0, b"", data=damaged)])
+            assert isinstance(result, PhotoRead | ReadFailure)
+            if isinstance(result, ReadFailure):
+                assert "could not be prepared" not in result.reason  # which would be a mistake of ours
+
+        damage()
 
 
 @pytest.mark.parametrize(
