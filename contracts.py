@@ -44,8 +44,11 @@ class Calibration:
     near: float
     """Texts of the bank with a higher cosine to the query mean the same and are left out."""
     threshold_generality_weight: float
-    """A photo counts as found from the logistic of this times the query's generality and the next."""
+    """A photo counts as found from a confidence that grows with the query's generality by this,"""
+    threshold_words_weight: float
+    """with the logarithm of its number of words by this,"""
     threshold_bias: float
+    """and is the logistic of this where both are 0."""
 
 
 class Preprocessing(Protocol):

@@ -81,22 +81,25 @@ class Searcher:
             return Question(None, reasons=reasons, digest=digest)
         terms = self._terms(view, asked.parts, vectors)
         vector = combine(terms)
-        # Those of the terms that say what a photo should show.
-        words = [
-            term for term, part in zip(terms, asked.parts, strict=True) if isinstance(part, Words) and part.weight > 0
+        # What a photo should show, in words.
+        wished = [
+            (term, part.text)
+            for term, part in zip(terms, asked.parts, strict=True)
+            if isinstance(part, Words) and part.weight > 0
         ]
-        calibrated = self._binding.calibration(view.space) if words else None
+        calibrated = self._binding.calibration(view.space) if wished else None
         if calibrated is None:
             return Question(vector, tuple(terms), reasons=reasons, digest=digest)
         calibration, logit_scale = calibrated
         if view.space.id not in self._banks:
             self._banks[view.space.id] = self._store.spaces.text_vectors(view.space)
-        wanted, bank = combine(words), self._banks[view.space.id]
+        wanted, bank = combine([term for term, _ in wished]), self._banks[view.space.id]
+        words = sum(len(text.split()) for _, text in wished)
         return Question(
             vector,
             tuple(terms),
             confidence=lambda photos: confidences(calibration, wanted, photos, bank, logit_scale),
-            threshold=found_from(calibration, wanted, bank),
+            threshold=found_from(calibration, wanted, bank, words),
             reasons=reasons,
             digest=digest,
         )

@@ -11,7 +11,7 @@ from photoseek.contracts import Calibration
 from photoseek.errors import CheckpointError
 
 CALIBRATION_FILE = "calibration.json"
-VERSION = 1
+VERSION = 2
 """Of the formula that the numbers belong to (`search.confidence`); another one is another number here."""
 
 

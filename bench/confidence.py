@@ -45,7 +45,12 @@ class Reading:
             [confidences(calibration, query, searches.photos, bank, scale) for query in searches.queries]
         )
         """Shape (k, n)."""
-        self.threshold = np.array([found_from(calibration, query, bank) for query in searches.queries])
+        self.threshold = np.array(
+            [
+                found_from(calibration, query, bank, len(text.split()))
+                for text, query in zip(searches.texts, searches.queries, strict=True)
+            ]
+        )
         scores = searches.queries @ searches.photos.T
         self.order = np.stack([best(row) for row in scores])
         """The ten best photos of each query, shape (k, 10)."""

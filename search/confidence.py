@@ -45,12 +45,20 @@ def confidences(
     return _logistic(activation)
 
 
-def found_from(calibration: Calibration, query: NDArray[np.float32], bank: Embeddings) -> float:
+def found_from(calibration: Calibration, query: NDArray[np.float32], bank: Embeddings, words: int) -> float:
     """The confidence from which on a photo counts as found, between 0 and 1.
 
-    It grows with how general the words are, as the confidence of wrong photos does.
+    It grows with how general the query is and with the number of its words, as the confidence of the best wrong photo
+    does: of several things that a long query names, some photo in a library shows one or two.
+
+    Args:
+        words: how many words the query has, at least 1.
     """
-    activation = calibration.threshold_generality_weight * generality(query, bank) + calibration.threshold_bias
+    activation = (
+        calibration.threshold_generality_weight * generality(query, bank)
+        + calibration.threshold_words_weight * np.log(words)
+        + calibration.threshold_bias
+    )
     return float(_logistic(np.array(activation)))
 
 

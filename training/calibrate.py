@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -89,37 +90,41 @@ def fit_logistic(
 
 @dataclass(frozen=True)
 class Highest:
-    """The best confidence in the library for each search of one sort, as log odds, with how general its words are."""
+    """The best confidence in the library for each search of one sort, as log odds, with how general its words are and
+    the logarithm of their number."""
 
     present: NDArray[np.float64]
-    """Shape (p, 2), of searches with a right photo among the first three."""
+    """Shape (p, 3), of searches with a right photo among the first three."""
     absent: NDArray[np.float64]
-    """Shape (k, 2), of all searches, once nothing of the kind is in the library."""
+    """Shape (k, 3), of all searches, once nothing of the kind is in the library."""
 
 
 def highest(searches: Searches, calibration: Calibration, bank: Floats, scale: float) -> Highest:
     """What the verdict "nothing found" depends on."""
     present, absent = [], []
-    for query, fits, related in zip(searches.queries, searches.fits, searches.related, strict=True):
+    for text, query, fits, related in zip(
+        searches.texts, searches.queries, searches.fits, searches.related, strict=True
+    ):
         likely = confidences(calibration, query, searches.photos, bank, scale)
-        general = generality(query, bank)
-        absent.append((_logit(likely[~related].max(initial=0)), general))
+        asked = (generality(query, bank), math.log(len(text.split())))
+        absent.append((_logit(likely[~related].max(initial=0)), *asked))
         if fits[best(searches.photos @ query, 3)].any():
-            present.append((_logit(likely.max()), general))
-    return Highest(np.array(present).reshape(-1, 2), np.array(absent).reshape(-1, 2))
+            present.append((_logit(likely.max()), *asked))
+    return Highest(np.array(present).reshape(-1, 3), np.array(absent).reshape(-1, 3))
 
 
-def fit_threshold(found: Sequence[Highest], steepest: float) -> tuple[float, float]:
-    """(weight of generality, bias): of those that hide at most HIDDEN of the right answers of every sort, the pair that
-    says "nothing" most often where nothing is, on average over the sorts. The weight is tried from 0 to `steepest`."""
+def fit_threshold(found: Sequence[Highest], steepest: float) -> tuple[float, float, float]:
+    """(weight of generality, of the number of words, bias): of those that hide at most HIDDEN of the right answers of
+    every sort, the one that says "nothing" most often where nothing is, on average over the sorts. Generality is tried
+    from 0 to `steepest`, the number of words from 0 to 1."""
     tried = []
-    for weight in np.linspace(0, steepest, 41):
-        margins = [values.present[:, 0] - weight * values.present[:, 1] for values in found if len(values.present)]
-        bias = min(float(np.quantile(margin, HIDDEN)) for margin in margins)
-        rightly = [(values.absent[:, 0] - weight * values.absent[:, 1] < bias).mean() for values in found]
-        tried.append((float(np.mean(rightly)), float(weight), bias))
-    _, weight, bias = max(tried)
-    return round(weight, 4), round(bias, 4)
+    for general, words in product(np.linspace(0, steepest, 41), np.linspace(0, 1, 41)):
+        needed = np.array([1, -general, -words])
+        bias = min(float(np.quantile(values.present @ needed, HIDDEN)) for values in found if len(values.present))
+        rightly = [(values.absent @ needed < bias).mean() for values in found]
+        tried.append((float(np.mean(rightly)), float(general), float(words), bias))
+    _, general, words, bias = max(tried)
+    return round(general, 4), round(words, 4), round(bias, 4)
 
 
 def calibrate(sorts: Sequence[Searches], bank: Floats, scale: float, elsewhere: Sequence[Searches] = ()) -> Calibration:
@@ -135,10 +140,15 @@ def calibrate(sorts: Sequence[Searches], bank: Floats, scale: float, elsewhere: 
     odds, clarity, general, bias = (round(float(x), 4) for x in fit_logistic(features, right, shares))
     if odds <= 0:
         raise CheckpointError("with this checkpoint higher odds do not mean more right photos: nothing to calibrate")
-    without_threshold = Calibration(odds, clarity, general, bias, NEAR, 0.0, 0.0)
+    without_threshold = Calibration(odds, clarity, general, bias, NEAR, 0.0, 0.0, 0.0)
     found = [highest(searches, without_threshold, bank, scale) for searches in [*sorts, *elsewhere]]
-    weight, threshold_bias = fit_threshold(found, steepest=max(general, 0.0))
-    return replace(without_threshold, threshold_generality_weight=weight, threshold_bias=threshold_bias)
+    of_general, of_words, threshold_bias = fit_threshold(found, steepest=max(general, 0.0))
+    return replace(
+        without_threshold,
+        threshold_generality_weight=of_general,
+        threshold_words_weight=of_words,
+        threshold_bias=threshold_bias,
+    )
 
 
 def _logit(likely: float) -> float:

@@ -19,6 +19,7 @@ NUMBERS = {
     "bias": -3.5,
     "near": 0.8,
     "threshold_generality_weight": 2.5,
+    "threshold_words_weight": 0.25,
     "threshold_bias": -2,
 }
 
@@ -38,14 +39,15 @@ def test_a_checkpoint_without_one_is_not_calibrated(folder: Path):
 
 def test_it_is_read_and_leaves_the_digest_alone(folder: Path):
     before = open_checkpoint(folder).digest
-    write(folder, {"version": 1, **NUMBERS, "fitted": {"photos": 1494}})
+    write(folder, {"version": 2, **NUMBERS, "fitted": {"photos": 1494}})
     checkpoint = open_checkpoint(folder)
-    assert checkpoint.calibration == Calibration(0.4, 0.7, 5.0, -3.5, 0.8, 2.5, -2.0)
+    assert checkpoint.calibration == Calibration(0.4, 0.7, 5.0, -3.5, 0.8, 2.5, 0.25, -2.0)
     assert checkpoint.digest == before
 
 
-def test_one_of_a_later_formula_counts_as_none(folder: Path):
-    write(folder, {"version": 2, "something": "else"})
+@pytest.mark.parametrize("version", [1, 3])
+def test_one_of_another_formula_counts_as_none(folder: Path, version: int):
+    write(folder, {"version": version, "something": "else"})
     assert open_checkpoint(folder).calibration is None
 
 
@@ -60,7 +62,7 @@ def test_one_of_a_later_formula_counts_as_none(folder: Path):
     ],
 )
 def test_numbers_that_make_no_sense_are_named(folder: Path, change: dict[str, object], said: str):
-    write(folder, {"version": 1, **NUMBERS, **change})
+    write(folder, {"version": 2, **NUMBERS, **change})
     with pytest.raises(CheckpointError, match=said):
         open_checkpoint(folder)
 

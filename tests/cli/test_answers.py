@@ -24,8 +24,8 @@ def calibrated(tiny_checkpoint: Path, tmp_path: Path, photos: Path, command: Com
     folder = tmp_path / "calibrated"
     shutil.copytree(tiny_checkpoint, folder)
     numbers = {"log_odds_weight": 1.0, "clarity_weight": 0.0, "generality_weight": 0.0, "bias": -3.0, "near": 0.99}
-    numbers |= {"threshold_generality_weight": 0.0, "threshold_bias": 0.0}
-    (folder / "calibration.json").write_text(json.dumps({"version": 1, **numbers}))
+    numbers |= {"threshold_generality_weight": 0.0, "threshold_words_weight": 0.0, "threshold_bias": 0.0}
+    (folder / "calibration.json").write_text(json.dumps({"version": 2, **numbers}))
     write_photos(photos, 8)
     command("index", photos, "--model", folder)
     return photos

@@ -15,13 +15,14 @@ from photoseek.errors import UsageError
 
 # The colour model knows eight colours: any of them reads far above the everyday texts, an unknown word does not.
 CALIBRATION = {
-    "version": 1,
+    "version": 2,
     "log_odds_weight": 1.0,
     "clarity_weight": 0.0,
     "generality_weight": 0.0,
     "bias": -3.0,
     "near": 0.99,
     "threshold_generality_weight": 0.0,
+    "threshold_words_weight": 0.0,
     "threshold_bias": 0.0,
 }
 
@@ -68,6 +69,22 @@ def test_only_words_that_are_wanted_are_read(
     assert (by_example.verdict, by_example[0].confidence) == ("uncalibrated", None)
     with pytest.raises(UsageError, match="no words"):
         library.search(like=photos / "02.png", min_confidence=0.5)
+
+
+def test_the_threshold_counts_the_words_that_are_wanted(
+    open_library: Callable[..., PhotoLibrary], calibrated: Path, photos: Path
+) -> None:
+    (calibrated / "calibration.json").write_text(json.dumps(CALIBRATION | {"threshold_words_weight": 1.0}))
+    write_photos(photos, 8)
+    library = open_library(model=calibrated)
+    library.index(photos)
+
+    def needed(query: str | Query, without: str | None = None) -> float | None:
+        return library.search(query, without=without).threshold
+
+    # log 1 and log 3 are odds of 1 and 3.
+    assert needed("red") == needed("  red ", without="blue and green") == pytest.approx(0.5)
+    assert needed("red or green") == needed(Query("red") + Query("blue sea")) == pytest.approx(0.75)
 
 
 def test_a_calibration_added_later_serves_the_library_as_it_is(

@@ -18,6 +18,7 @@ CALIBRATION = Calibration(
     bias=-3.0,
     near=0.8,
     threshold_generality_weight=2.0,
+    threshold_words_weight=0.5,
     threshold_bias=-2.5,
 )
 
@@ -91,4 +92,11 @@ def test_general_words_lie_closer_to_the_bank_and_need_more_confidence():
     bank = unit(2, 30, 16)
     general, special = bank.mean(axis=0) / np.linalg.norm(bank.mean(axis=0)), unit(3, 16)
     assert generality(general, bank) > generality(special, bank)
-    assert 0 < found_from(CALIBRATION, special, bank) < found_from(CALIBRATION, general, bank) < 1
+    assert 0 < found_from(CALIBRATION, special, bank, 1) < found_from(CALIBRATION, general, bank, 1) < 1
+
+
+def test_the_threshold_written_out_for_one_word_and_for_many():
+    query, bank = unit(0, 16), unit(2, 30, 16)
+    for words in (1, 2, 12):
+        activation = 2.0 * float(np.mean(bank @ query)) + 0.5 * np.log(words) - 2.5
+        assert found_from(CALIBRATION, query, bank, words) == pytest.approx(1 / (1 + np.exp(-activation)))

@@ -52,18 +52,26 @@ def test_a_model_that_has_it_backwards_is_not_calibrated():
         calibrate([searches(sign=-1)], unit(3, 40, 24), 20.0)
 
 
+def made_answers(level: float, words: tuple[float, float], seed: int) -> Highest:
+    """Answers to queries with so many words (logarithms, drawn between both); each lifts the best photo of an answer."""
+    rng = np.random.default_rng(seed)
+    count = rng.uniform(*words, 500)
+    general = rng.uniform(0, 0.3, 500)
+    present, absent = (rng.normal(mean, 1, 500) + count for mean in (level, level - 2))
+    return Highest(np.column_stack([present, general, count]), np.column_stack([absent, general, count]))
+
+
 def test_the_threshold_hides_few_right_answers_of_any_sort():
-    rng = np.random.default_rng(0)
-    found = [
-        Highest(
-            np.column_stack([rng.normal(level, 1, 500), rng.uniform(0, 0.3, 500)]),
-            np.column_stack([rng.normal(level - 2, 1, 500), rng.uniform(0, 0.3, 500)]),
-        )
-        for level in (0.0, 1.0)
-    ]
-    weight, bias = fit_threshold(found, steepest=10.0)
-    hidden = [(sort.present[:, 0] < weight * sort.present[:, 1] + bias).mean() for sort in found]
+    found = [made_answers(level, (0, 0), seed) for seed, level in enumerate((0.0, 1.0))]
+    weights = np.array([1, *(-weight for weight in fit_threshold(found, steepest=10.0))])
+    hidden = [(np.insert(sort.present, 3, 1, axis=1) @ weights < 0).mean() for sort in found]
     assert max(hidden) == pytest.approx(HIDDEN, abs=0.005)
+
+
+def test_where_longer_queries_read_higher_the_threshold_grows_with_them():
+    general, words, _ = fit_threshold([made_answers(0, (0, 0.7), 0), made_answers(0, (1.5, 3), 1)], steepest=10.0)
+    assert words == pytest.approx(1, abs=0.15)
+    assert general < 3
 
 
 def test_content_words_leave_out_endings_and_small_words():
