@@ -53,7 +53,7 @@ def test_a_model_that_has_it_backwards_is_not_calibrated():
 
 
 def made_answers(level: float, words: tuple[float, float], seed: int) -> Highest:
-    """Answers to queries with so many words (logarithms, drawn between both); each lifts the best photo of an answer."""
+    """Answers to queries with so many words (logarithms drawn between both); each lifts the best photo of an answer."""
     rng = np.random.default_rng(seed)
     count = rng.uniform(*words, 500)
     general = rng.uniform(0, 0.3, 500)
