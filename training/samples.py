@@ -115,7 +115,7 @@ class Sampler:
             labels[k] = self.labels[chosen][row]
         labels[mix(views, self.mixed, rng)] = -1
         seen, shown = views
-        parts = (part.numpy() for part in shown.split(self.engine.batch))
+        parts = (part.numpy() for part in torch.split(shown, self.engine.batch))
         features = torch.from_numpy(self.engine.features(parts, n))
         gain = torch.from_numpy(rng.uniform(0.8, 1.2, (n, 3, 1, 1)).astype(np.float32))
         shift = torch.from_numpy(rng.uniform(-0.2, 0.2, (n, 3, 1, 1)).astype(np.float32))
