@@ -48,7 +48,7 @@ class Calibration:
     threshold_words_weight: float
     """with the logarithm of its number of words by this,"""
     threshold_bias: float
-    """and is the logistic of this where both are 0."""
+    """and is the logistic of this where both are 0; `search.confidence.HIGHEST_THRESHOLD` ends it."""
 
 
 class Preprocessing(Protocol):

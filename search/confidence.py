@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from photoseek.contracts import Calibration, Embeddings
 
+HIGHEST_THRESHOLD = 0.25
+"""A photo of which one in four shows what the words say is never called "nothing", however general they are."""
+
 
 def confidences(
     calibration: Calibration,
@@ -46,7 +49,7 @@ def confidences(
 
 
 def found_from(calibration: Calibration, query: NDArray[np.float32], bank: Embeddings, words: int) -> float:
-    """The confidence from which on a photo counts as found, between 0 and 1.
+    """The confidence from which on a photo counts as found, between 0 and HIGHEST_THRESHOLD.
 
     It grows with how general the query is and with the number of its words, as the confidence of the best wrong photo
     does: of several things that a long query names, some photo in a library shows one or two.
@@ -59,7 +62,7 @@ def found_from(calibration: Calibration, query: NDArray[np.float32], bank: Embed
         + calibration.threshold_words_weight * np.log(words)
         + calibration.threshold_bias
     )
-    return float(_logistic(np.array(activation)))
+    return min(float(_logistic(np.array(activation))), HIGHEST_THRESHOLD)
 
 
 class Reading(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -24,7 +24,7 @@ from photoseek.aimv2.calibration import CALIBRATION_FILE, VERSION
 from photoseek.binding import everyday_texts
 from photoseek.contracts import Calibration
 from photoseek.errors import CheckpointError
-from photoseek.search.confidence import confidences, generality, read
+from photoseek.search.confidence import HIGHEST_THRESHOLD, confidences, generality, read
 from training.labelled import Encoder, Floats, Searches, all_searches
 
 SEEN = 10
@@ -33,7 +33,10 @@ NEAR = 0.8
 """Texts of the bank nearer to the query mean the same; between 0.6 and 0.9 it makes little difference."""
 HIDDEN = 0.08
 """Share of searches with a right photo among the first three that may be answered "nothing" here; the goal is 0.10 on
-other photos."""
+other photos. Of the more general half of a sort's queries, and of the other half, 0.10 may be."""
+HIDDEN_OF_HALF = 0.10
+SMALLEST_HALF = 25
+"""Of fewer answers a share says little."""
 ENCODED_AT_ONCE = 250
 
 
@@ -114,17 +117,39 @@ def highest(searches: Searches, calibration: Calibration, bank: Floats, scale: f
 
 
 def fit_threshold(found: Sequence[Highest], steepest: float) -> tuple[float, float, float]:
-    """(weight of generality, of the number of words, bias): of those that hide at most HIDDEN of the right answers of
-    every sort, the one that says "nothing" most often where nothing is, on average over the sorts. Generality is tried
-    from 0 to `steepest`, the number of words from 0 to 1."""
+    """(weight of generality, of the number of words, bias): of those that hide no larger share of the right answers of
+    any sort than may be, the one that says "nothing" most often where nothing is, on average over the sorts. Generality
+    is tried from 0 to `steepest`, the number of words from 0 to 1."""
+    limits = list(_limits(found))
     tried = []
     for general, words in product(np.linspace(0, steepest, 41), np.linspace(0, 1, 41)):
         needed = np.array([1, -general, -words])
-        bias = min(float(np.quantile(values.present @ needed, HIDDEN)) for values in found if len(values.present))
-        rightly = [(values.absent @ needed < bias).mean() for values in found]
+        biases = [
+            np.quantile(np.where(_safe(shown), np.inf, shown @ needed), hidden, method="lower")
+            for shown, hidden in limits
+        ]
+        bias = float(min(biases, default=_logit(HIGHEST_THRESHOLD)))
+        rightly = [((values.absent @ needed < bias) & ~_safe(values.absent)).mean() for values in found]
         tried.append((float(np.mean(rightly)), float(general), float(words), bias))
     _, general, words, bias = max(tried)
-    return round(general, 4), round(words, 4), round(bias, 4)
+    return round(general, 4), round(words, 4), round(min(bias, _logit(HIGHEST_THRESHOLD)), 4)
+
+
+def _limits(found: Sequence[Highest]) -> Iterator[tuple[NDArray[np.float64], float]]:
+    """Groups of right answers, and the share of each that may be hidden."""
+    for values in found:
+        if not len(values.present):
+            continue
+        yield values.present, HIDDEN
+        by_generality = values.present[np.argsort(values.present[:, 1], kind="stable")]
+        halves = np.array_split(by_generality, 2)
+        if len(halves[-1]) >= SMALLEST_HALF:
+            yield from ((half, HIDDEN_OF_HALF) for half in halves)
+
+
+def _safe(answers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of these can no threshold reach?"""
+    return np.asarray(answers[:, 0] >= _logit(HIGHEST_THRESHOLD))
 
 
 def calibrate(sorts: Sequence[Searches], bank: Floats, scale: float, elsewhere: Sequence[Searches] = ()) -> Calibration:

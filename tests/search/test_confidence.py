@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from photoseek.contracts import Calibration
-from photoseek.search.confidence import confidences, found_from, generality, read
+from photoseek.search.confidence import HIGHEST_THRESHOLD, confidences, found_from, generality, read
 
 CALIBRATION = Calibration(
     log_odds_weight=0.4,
@@ -100,3 +100,4 @@ def test_the_threshold_written_out_for_one_word_and_for_many():
     for words in (1, 2, 12):
         activation = 2.0 * float(np.mean(bank @ query)) + 0.5 * np.log(words) - 2.5
         assert found_from(CALIBRATION, query, bank, words) == pytest.approx(1 / (1 + np.exp(-activation)))
+    assert found_from(CALIBRATION, query, bank, 1000) == HIGHEST_THRESHOLD

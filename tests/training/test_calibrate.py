@@ -62,14 +62,14 @@ def made_answers(level: float, words: tuple[float, float], seed: int) -> Highest
 
 
 def test_the_threshold_hides_few_right_answers_of_any_sort():
-    found = [made_answers(level, (0, 0), seed) for seed, level in enumerate((0.0, 1.0))]
+    found = [made_answers(level, (0, 0), seed) for seed, level in enumerate((-2.0, -1.0))]
     weights = np.array([1, *(-weight for weight in fit_threshold(found, steepest=10.0))])
     hidden = [(np.insert(sort.present, 3, 1, axis=1) @ weights < 0).mean() for sort in found]
     assert max(hidden) == pytest.approx(HIDDEN, abs=0.005)
 
 
 def test_where_longer_queries_read_higher_the_threshold_grows_with_them():
-    general, words, _ = fit_threshold([made_answers(0, (0, 0.7), 0), made_answers(0, (1.5, 3), 1)], steepest=10.0)
+    general, words, _ = fit_threshold([made_answers(-5, (0, 0.7), 0), made_answers(-5, (1.5, 3), 1)], steepest=10.0)
     assert words == pytest.approx(1, abs=0.15)
     assert general < 3
 
