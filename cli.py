@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,28 +180,32 @@ def search(
             refuse_for_lists(after=after, min_confidence=min_confidence, collapse=collapse, missing=missing)
             found = library.photos(where=condition, limit=limit, offset=offset)
         else:
-            found = answer = library.search(
-                query,
-                limit=limit,
-                offset=offset,
-                after=after,
-                order=order,
-                min_confidence=min_confidence,
-                collapse="similar" if collapse else None,
-                where=condition,
-                include_missing=missing,
-                exact=exact,
-            )
+            options: dict[str, Any] = {
+                "limit": limit,
+                "offset": offset,
+                "after": after,
+                "collapse": "similar" if collapse else None,
+                "where": condition,
+                "include_missing": missing,
+                "exact": exact,
+            }
+            found = answer = library.search(query, order=order, min_confidence=min_confidence, **options)
+            for_scripts = as_json or only_paths or null
+            if not found and answer.verdict == "nothing" and min_confidence is None and not for_scripts:
+                found = answer = library.search(query, **options)  # none is likely enough for an order by date
         if as_json:
             put(answer_json(answer) if answer is not None else listing_json(found))
         elif only_paths or null:
             print_paths(found, end=b"\0" if null else b"\n")
         elif found and (looks["html"] is None or looks["preview"] or looks["preview_as"]):
-            cut = sys.stdout.isatty() and not show_all
-            show_photos(library, shown(answer, query, cut=cut) if answer is not None else Shown(found), looks)
+            likely: Callable[[float], Results] | None = None
+            if sys.stdout.isatty() and not show_all and after is None:
+                likely = lambda least: library.search(query, order=order, min_confidence=least, **options)  # noqa: E731
+            show_photos(library, shown(answer, query, likely) if answer is not None else Shown(found), looks)
         if looks["html"] is not None:
             nothing = nothing_line(query) if answer is not None and answer.verdict == "nothing" else ""
-            save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing])
+            threshold = answer.threshold if answer is not None else None
+            save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing], threshold)
             say(f"Wrote {looks['html']} with {counted(len(found), 'photo')}.", err=True)
     if not found:
         least = [f"at least {min_confidence:.0%} likely"] if min_confidence else []
@@ -240,7 +244,8 @@ def show_photos(library: PhotoLibrary, part: Shown, looks: dict[str, Any]) -> No
     if part.above is not None:
         put(part.above)
     if part.photos and (terminal := terminal_for(looks)) is not None:
-        for row in preview_rows(part.photos, terminal, lambda side: library.iter_thumbnails(part.photos, side=side)):
+        pictures = lambda side: library.iter_thumbnails(part.photos, side=side)  # noqa: E731
+        for row in preview_rows(part.photos, part.threshold, terminal, pictures):
             put(row, newline=False, color=True)
     elif part.photos:
         put(match_table(part.photos))

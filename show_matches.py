@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from photoseek.search.query import Example
 from photoseek.show import one_line, to_json
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 CLOSEST = 3
 """Photos shown when none is likely."""
-CERTAINTIES = ((0.8, "very likely"), (0.5, "likely"), (0.1, "perhaps"), (0.0, "unlikely"))
-"""Words for how likely a photo shows what was asked for, each from this confidence on."""
+CERTAINTIES = ((0.8, "very likely"), (0.5, "likely"))
+"""Words for how likely a photo shows what was asked for, each from this confidence on; below these it is "perhaps" from
+the answer's threshold on, and "unlikely"."""
 
 
 def answer_json(answer: Results) -> str:
@@ -39,28 +41,32 @@ class Shown:
     """The photos of an answer that a person sees, and what is said around them."""
 
     photos: Sequence[Photo]
+    threshold: float | None = None
+    """The answer's."""
     above: str | None = None
     below: str | None = None
 
 
-def shown(answer: Results, query: Query, *, cut: bool) -> Shown:
-    """All matches; with `cut` only those that are likely, and how many are not."""
-    if not cut or answer.threshold is None:
-        return Shown(answer)
+def shown(answer: Results, query: Query, likely: Callable[[float], Results] | None) -> Shown:
+    """All matches; with `likely`, which asks the same for a least confidence, only those that are likely enough.
+
+    A query with pictures keeps all: how likely a photo shows the words says little about the whole of it.
+    """
+    threshold = answer.threshold
+    if likely is None or threshold is None or any(isinstance(part, Example) for part in query.parts):
+        return Shown(answer, threshold)
     if answer.verdict == "nothing":
-        return Shown(answer[:CLOSEST], above=nothing_line(query), below=_more(len(answer) - CLOSEST, "more below"))
-    likely = [match for match in answer if (match.confidence or 0.0) >= answer.threshold]
-    above = None if likely else "None of these is likely."
-    notes = [_further(answer, len(likely)), _more(len(answer) - len(likely), "less likely left out")]
-    return Shown(likely, above=above, below="\n".join(filter(None, notes)) or None)
-
-
-def _further(answer: Results, likely: int) -> str | None:
-    """How many likely photos follow the first page, of which so many are; a later page does not know."""
-    if answer.next is None or not likely or answer[0].rank > 1:
-        return None
-    further = (answer.total_above or 0) - likely
-    return f'{further:,} more are likely; a larger "--limit" shows them.' if further > 0 else None
+        below = _more(len(answer) - CLOSEST, "more below")
+        return Shown(answer[:CLOSEST], threshold, above=nothing_line(query), below=below)
+    found = likely(threshold)
+    last = found[-1].rank if found else 0
+    further = (found.total_above or 0) - last if found else 0
+    notes = [
+        f'{further:,} more are likely: "--offset {last}" goes on.' if further > 0 else None,
+        'The others are less likely; "--all" shows them.' if len(found) < len(answer) else None,
+    ]
+    above = None if found else "No more photos are likely."
+    return Shown(found, threshold, above=above, below="\n".join(filter(None, notes)) or None)
 
 
 def nothing_line(query: Query) -> str:
@@ -115,20 +121,29 @@ def short_path(path: object) -> str:
     return one_line(text[len(here) :] if text.startswith(here) else text)
 
 
-def certainty(photo: Photo) -> str | None:
-    """The confidence of a match in words; its cosine where there is none; None for a photo that was only listed."""
+def certainty(photo: Photo, threshold: float | None) -> str | None:
+    """The confidence of a match in words; its cosine where there is none; None for a photo that was only listed.
+
+    Args:
+        threshold: the answer's.
+    """
     confidence = getattr(photo, "confidence", None)
     if confidence is not None:
-        return next(words for least, words in CERTAINTIES if confidence >= least)
+        bands = (*CERTAINTIES, (threshold or 0.0, "perhaps"))
+        return next((words for least, words in bands if confidence >= least), "unlikely")
     return _score(photo, 3) if hasattr(photo, "score") else None
 
 
 def preview_rows(
-    photos: Sequence[Photo], terminal: Terminal, thumbnails: Callable[[int], Iterable[Thumbnail]]
+    photos: Sequence[Photo],
+    threshold: float | None,
+    terminal: Terminal,
+    thumbnails: Callable[[int], Iterable[Thumbnail]],
 ) -> Iterator[str]:
     """The photos as pictures with rank, certainty, date and path, one row of the grid after the other.
 
     Args:
+        threshold: the answer's.
         thumbnails: gives the pictures of all photos, in order, with a longer side of so many pixels.
     """
     from photoseek.terminal.grid import Grid, Tile
@@ -137,7 +152,7 @@ def preview_rows(
     tiles = []
     for number, thumbnail in enumerate(thumbnails(grid.thumbnail_side), start=1):
         photo = thumbnail.photo
-        words = [str(getattr(photo, "rank", number)), certainty(photo), _day(photo)]
+        words = [str(getattr(photo, "rank", number)), certainty(photo, threshold), _day(photo)]
         tiles.append(
             Tile(
                 thumbnail.picture,

@@ -23,13 +23,19 @@ NamePlace: TypeAlias = Callable[[float, float], "str | None"]
 
 
 def save_page(
-    library: PhotoLibrary, target: Path, photos: Sequence[Photo], question: str, remarks: Sequence[str]
+    library: PhotoLibrary,
+    target: Path,
+    photos: Sequence[Photo],
+    question: str,
+    remarks: Sequence[str],
+    threshold: float | None,
 ) -> None:
     """Write the page of an answer.
 
     Args:
         question: what was asked for; empty where filters alone have listed the photos.
         remarks: what is said below it, besides the number of photos and today's date; empty ones are left out.
+        threshold: the answer's, from which on a photo is likely enough.
     Raises:
         PhotoseekError: it cannot be written.
     """
@@ -38,7 +44,7 @@ def save_page(
     said = [one_line(remark) for remark in (*remarks, f"{number} · {today.day} {today:%B %Y}") if remark]
     heading = one_line(question or "Photos, newest first")
     thumbnails = library.iter_thumbnails(photos, side=SIDE)
-    write_page(target, page(heading, said, entries(thumbnails, place_name), __version__))
+    write_page(target, page(heading, said, entries(thumbnails, threshold, place_name), __version__))
 
 
 def coordinates(latitude: float, longitude: float) -> str:
@@ -54,10 +60,13 @@ def place_name(latitude: float, longitude: float) -> str:
     return f"{city} ({degrees})" if city else degrees
 
 
-def entries(thumbnails: Iterable[Thumbnail], name_place: NamePlace = coordinates) -> Iterator[Entry]:
+def entries(
+    thumbnails: Iterable[Thumbnail], threshold: float | None, name_place: NamePlace = coordinates
+) -> Iterator[Entry]:
     """What the page says of each photo.
 
     Args:
+        threshold: the answer's, from which on a photo is likely enough.
         name_place: gives words for a latitude and longitude in degrees.
     """
     for number, thumbnail in enumerate(thumbnails, start=1):
@@ -66,7 +75,7 @@ def entries(thumbnails: Iterable[Thumbnail], name_place: NamePlace = coordinates
             picture=thumbnail.picture,
             reason=thumbnail.reason or "",
             rank=getattr(photo, "rank", number),
-            certainty=certainty(photo),
+            certainty=certainty(photo, threshold),
             detail=_figures(photo),
             name=one_line(photo.path.name if photo.path is not None else photo.id),
             folder=one_line(photo.path.parent) if photo.path is not None else None,

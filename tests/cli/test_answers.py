@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -24,7 +25,11 @@ def calibrated(tiny_checkpoint: Path, tmp_path: Path, photos: Path, command: Com
     folder = tmp_path / "calibrated"
     shutil.copytree(tiny_checkpoint, folder)
     numbers = {"log_odds_weight": 1.0, "clarity_weight": 0.0, "generality_weight": 0.0, "bias": -3.0, "near": 0.99}
-    numbers |= {"threshold_generality_weight": 0.0, "threshold_words_weight": 0.0, "threshold_bias": 0.0}
+    numbers |= {
+        "threshold_generality_weight": 0.0,
+        "threshold_words_weight": 0.0,
+        "threshold_bias": math.log(0.2 / 0.8),
+    }
     (folder / "calibration.json").write_text(json.dumps({"version": 2, **numbers}))
     write_photos(photos, 8)
     command("index", photos, "--model", folder)
@@ -37,22 +42,53 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch, calibrated: Path) -> Path:
     return calibrated
 
 
-def test_on_a_terminal_the_list_ends_with_what_is_likely(command: Command, on_terminal: Path) -> None:
+def test_on_a_terminal_the_list_has_what_is_likely(command: Command, on_terminal: Path) -> None:
     lines = command("search", "red").lines
-    likely = [match for match in command("search", "red", "--json").matches if match["confidence"] >= 0.5]
+    likely = [match for match in command("search", "red", "--json").matches if match["confidence"] >= 0.2]
     assert 0 < len(likely) < 8
     assert len(lines) == 1 + len(likely) + 1
-    assert lines[-1] == f'{8 - len(likely)} less likely left out; "--all" shows them.'
+    assert lines[-1] == 'The others are less likely; "--all" shows them.'
     assert len(command("search", "red", "--all").lines) == 1 + 8
 
 
-def test_a_page_shorter_than_what_is_likely_says_so(command: Command, on_terminal: Path) -> None:
+def test_pages_of_what_is_likely_follow_one_another(command: Command, on_terminal: Path) -> None:
     asked = ("search", "red", "--min-confidence", 0.0001)
     likely = json.loads(command(*asked, "--json").out)["total_above"]
-    assert likely > 2
-    lines = command(*asked, "--limit", 2).lines
-    assert lines[3:] == [f'{likely - 2} more are likely; a larger "--limit" shows them.']
-    assert len(command(*asked, "--limit", 2, "--offset", 1).lines) == 1 + 2
+    assert likely == 8
+    first = command(*asked, "--limit", 5).lines
+    assert [line.split()[0] for line in first[1:6]] == ["1", "2", "3", "4", "5"]
+    assert first[6:] == ['3 more are likely: "--offset 5" goes on.']
+    assert [line.split()[0] for line in command(*asked, "--limit", 5, "--offset", 5).lines[1:]] == ["6", "7", "8"]
+
+
+def test_a_page_is_full_of_likely_photos_though_others_score_higher(command: Command, on_terminal: Path) -> None:
+    """How likely a photo shows the words does not follow the whole score, here by what is excluded."""
+    asked = ("search", "red", "--without", "red", "--weight", 0.5, "--weight", 1)
+    everything = command(*asked, "--json").matches
+    likely = [match["id"] for match in everything if match["confidence"] >= 0.2]
+    assert likely
+    assert likely != [match["id"] for match in everything[: len(likely)]]
+    lines = command(*asked, "--limit", 7).lines
+    assert [line.split()[0] for line in lines[1:-1]] == [str(place + 1) for place in range(len(likely))]
+
+
+def test_past_the_last_likely_photo_this_is_said(command: Command, on_terminal: Path) -> None:
+    lines = command("search", "red", "--offset", 7).lines
+    assert lines == ["No more photos are likely.", 'The others are less likely; "--all" shows them.']
+
+
+def test_beside_a_picture_the_words_alone_hide_no_photo(command: Command, on_terminal: Path) -> None:
+    lines = command("search", "a submarine", "--like", on_terminal / "00.png", "--weight", 0.1, "--weight", 1).lines
+    assert len(lines) == 1 + 8
+    assert lines[1].endswith("00.png")
+
+
+def test_with_nothing_likely_the_newest_are_not_an_empty_library(command: Command, on_terminal: Path) -> None:
+    lines = command("search", "a submarine", "--order", "newest").lines
+    assert lines[0] == 'Nothing looks like "a submarine"; closest:'
+    assert len(lines) == 1 + 1 + CLOSEST + 1
+    assert len(command("search", "a submarine", "--order", "newest", "--all").lines) == 1 + 8
+    assert command("search", "a submarine", "--order", "newest", "--json").matches == []
 
 
 def test_nothing_that_looks_like_it_is_said_and_the_closest_are_shown(command: Command, on_terminal: Path) -> None:
@@ -66,7 +102,7 @@ def test_scripts_get_every_match_and_the_verdict_beside_them(command: Command, c
     answer = json.loads(command("search", "a submarine", "--json").out)
     assert (answer["verdict"], answer["threshold"], answer["total_above"], len(answer["matches"])) == (
         "nothing",
-        0.5,
+        pytest.approx(0.2),
         0,
         8,
     )

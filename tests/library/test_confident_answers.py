@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ CALIBRATION = {
     "near": 0.99,
     "threshold_generality_weight": 0.0,
     "threshold_words_weight": 0.0,
-    "threshold_bias": 0.0,
+    "threshold_bias": math.log(0.2 / 0.8),
 }
 
 
@@ -42,14 +43,14 @@ def test_confidence_verdict_and_threshold_come_with_the_answer(
     library = open_library(model=calibrated)
     library.index(photos)
     page = library.search("red")
-    assert (page.verdict, page.threshold) == ("found", 0.5)
+    assert (page.verdict, page.threshold) == ("found", pytest.approx(0.2))
     assert page[0].confidence is not None
-    assert page[0].confidence > 0.5 > (page[-1].confidence or 0)
-    assert page.total_above == sum((match.confidence or 0) >= 0.5 for match in page)
+    assert page[0].confidence > 0.2 > (page[-1].confidence or 0)
+    assert page.total_above == sum((match.confidence or 0) >= 0.2 for match in page)
     assert page[0].why == {"red": pytest.approx(page[0].score, abs=1e-5)}
 
-    cut = library.search("red", min_confidence=0.5)
-    assert [match.id for match in cut] == [match.id for match in page if (match.confidence or 0) >= 0.5]
+    cut = library.search("red", min_confidence=0.2)
+    assert [match.id for match in cut] == [match.id for match in page if (match.confidence or 0) >= 0.2]
     newest = library.search("red", order="newest")
     assert {match.id for match in newest} == {match.id for match in cut}
     assert library.search("red", min_confidence=0.99999).verdict == "nothing"
@@ -74,7 +75,9 @@ def test_only_words_that_are_wanted_are_read(
 def test_the_threshold_counts_the_words_that_are_wanted(
     open_library: Callable[..., PhotoLibrary], calibrated: Path, photos: Path
 ) -> None:
-    (calibrated / "calibration.json").write_text(json.dumps(CALIBRATION | {"threshold_words_weight": 1.0}))
+    (calibrated / "calibration.json").write_text(
+        json.dumps(CALIBRATION | {"threshold_words_weight": 1.0, "threshold_bias": -3.0})
+    )
     write_photos(photos, 8)
     library = open_library(model=calibrated)
     library.index(photos)
@@ -82,9 +85,11 @@ def test_the_threshold_counts_the_words_that_are_wanted(
     def needed(query: str | Query, without: str | None = None) -> float | None:
         return library.search(query, without=without).threshold
 
-    # log 1 and log 3 are odds of 1 and 3.
-    assert needed("red") == needed("  red ", without="blue and green") == pytest.approx(0.5)
-    assert needed("red or green") == needed(Query("red") + Query("blue sea")) == pytest.approx(0.75)
+    odds = math.exp(-3)  # for one word; three have three times as much
+    assert needed("red") == needed("  red ", without="blue and green") == pytest.approx(odds / (1 + odds))
+    assert (
+        needed("red or green") == needed(Query("red") + Query("blue sea")) == pytest.approx(3 * odds / (1 + 3 * odds))
+    )
 
 
 def test_a_calibration_added_later_serves_the_library_as_it_is(
