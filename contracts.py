@@ -379,7 +379,7 @@ class Census:
     """-1 to 5; 0 where there is none."""
     mtimes_ns: NDArray[np.int64]
     online: NDArray[np.bool_]
-    """By the last scan."""
+    """Can be opened, as far as is known."""
     taken_at: NDArray[np.datetime64]
     """Local time in milliseconds; NaT where nobody knows."""
     cameras: NDArray[np.int64]

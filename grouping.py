@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias, get_args
 
 import numpy as np
@@ -57,7 +58,11 @@ def find_duplicates(
     whole = _Whole.of(store)
     if whole is None:
         return Duplicates(groups=(), counts=dict.fromkeys(kinds, 0), saveable_bytes=dict.fromkeys(kinds, 0))
-    found = {kind: _duplicates(whole, kind, on_progress) for kind in DUPLICATE_KINDS if kind in kinds}
+    wanted = [kind for kind in DUPLICATE_KINDS if kind in kinds]
+    found = {kind: _duplicates(whole, kind, on_progress) for kind in wanted}
+    while (rest := whole.without_gone(found.values())) is not None:
+        whole = rest
+        found = {kind: _duplicates(whole, kind, on_progress) for kind in wanted}
     saveable = {kind: [_saveable(whole.census, group) for group in groups] for kind, groups in found.items()}
     listed = [
         (saved, kind, group)
@@ -192,7 +197,28 @@ class _Whole:
         census = store.census(view.space)
         # A commit may have come between the two looks.
         census = census.take(np.isin(census.embedding_ids, view.snapshot.ids()))
-        return cls(view, census, best_first(census), functools.cache(os.path.isdir))
+        online = functools.cache(os.path.isdir)
+        for root in store.catalog.roots():
+            if root.online and root.kind == "folder" and not online(root.path):
+                away = np.isin(census.file_ids, store.catalog.file_ids(root.id))
+                census = replace(census, online=census.online & ~away)
+        return cls(view, census, best_first(census), online)
+
+    def without_gone(self, found: Iterable[Sequence[Places]]) -> _Whole | None:
+        """The same without files of these groups that are gone since the last scan; None where none are.
+
+        Who deletes all but the best of a group must not lose the last file.
+        """
+        grouped = np.concatenate([np.empty(0, dtype=np.int64), *itertools.chain.from_iterable(found)])
+        gone = [
+            row.file_id
+            for row in itertools.chain.from_iterable(self._rows(grouped).values())
+            if row.root_kind != "app" and self.online(row.root_path) and not os.path.lexists(row.path)
+        ]
+        if not gone:
+            return None
+        census = self.census.take(~np.isin(self.census.file_ids, gone))
+        return replace(self, census=census, order=best_first(census))
 
     def photos(self, places: Places, kind: DuplicateKind) -> tuple[Photo, ...]:
         """What a person sees of a group's files, in its order; near photos with all files that show them."""
@@ -237,9 +263,11 @@ class _Whole:
         return photo_of(sorted(group, key=lambda row: row.file_id != file_id), self.online)
 
     def _rows(self, places: Places) -> dict[int, list[PhotoRow]]:
-        """The visible files of each photo, by embedding; a commit may have hidden some since the census."""
+        """The files of each photo, by embedding: those of the census that no commit has hidden since."""
         ids = np.unique(self.census.embedding_ids[places]).tolist()
-        return fold(self.view.rows(ids), self.online)
+        rows = self.view.rows(ids)
+        known = np.isin([row.file_id for row in rows], self.census.file_ids)
+        return fold([row for row, holds in zip(rows, known.tolist(), strict=True) if holds], self.online)
 
 
 def _saveable(census: Census, group: Places) -> int:

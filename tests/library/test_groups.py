@@ -131,6 +131,42 @@ def test_a_burst_is_one_moment_by_its_dates(photos: Path, library: PhotoLibrary,
     assert [sorted(group) for group in groups] == [["0.jpg", "1.jpg", "2.jpg"]]
 
 
+def test_the_best_of_a_group_is_there_also_when_nobody_looked_since(
+    photos: Path, library: PhotoLibrary, tmp_path: Path
+) -> None:
+    """A script that deletes all but the best must not lose the last file."""
+    first = write(photos / "a.jpg", scene(1), quality=95)
+    shutil.copy(first, photos / "b.jpg")
+    shutil.copy(first, photos / "c.jpg")
+    write(photos / "small.jpg", scene(1).resize((160, 120)))
+    write(photos / "other.jpg", scene(2))
+    shutil.copy(photos / "other.jpg", photos / "its copy.jpg")
+    library.index(photos)
+    assert [names(group) for group in library.duplicates().groups] == [
+        ["a.jpg", "b.jpg", "c.jpg"], ["other.jpg", "its copy.jpg"], ["a.jpg", "small.jpg"],
+    ]  # fmt: skip
+    first.unlink()
+    (photos / "its copy.jpg").unlink()
+    found = library.duplicates()
+    assert [names(group) for group in found.groups] == [["b.jpg", "c.jpg"], ["b.jpg", "small.jpg"]]
+    assert [path.name for path in found.groups[1].photos[0].paths] == ["b.jpg", "c.jpg"]
+    assert found.counts == {"bytes": 1, "pictures": 0, "near": 1}
+    shutil.rmtree(photos)
+    assert all(photo.offline for group in library.duplicates().groups for photo in group.photos)
+
+
+def test_a_folder_that_was_renamed_and_indexed_again_is_what_is_kept(
+    photos: Path, library: PhotoLibrary, tmp_path: Path
+) -> None:
+    write(photos / "a.jpg", scene(1))
+    library.index(photos)
+    renamed = photos.rename(tmp_path / "renamed")
+    library.index(renamed)
+    (group,) = library.duplicates().groups
+    assert [photo.path for photo in group.photos] == [renamed / "a.jpg", photos / "a.jpg"]
+    assert [photo.offline for photo in group.photos] == [False, True]
+
+
 def test_photos_that_are_missing_are_left_out_and_offline_ones_are_marked(
     photos: Path, library: PhotoLibrary, tmp_path: Path
 ) -> None:
