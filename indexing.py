@@ -131,6 +131,7 @@ def index_folders(
         finally:
             for worklist in lists:
                 worklist.close()
+        run.report.replaced = _replaced(store, roots, targets)
         if store.catalog.setting(INCOMPLETE) is not None and not store.spaces.unembedded_contents(space, 1):
             store.catalog.drop_setting(INCOMPLETE)
         _finish(store, space, run.report, on_progress)
@@ -259,6 +260,19 @@ def _roots_within(known: Sequence[Root], targets: Sequence[tuple[Root, bytes]]) 
     old = {root.path for root in known if root.kind == "folder"}
     new = {root.path for root, _under in targets} - old
     return [Path(os.fsdecode(path)) for path in sorted(old) if any(_lies_in(path, folder) for folder in new)]
+
+
+def _replaced(store: Store, known: Sequence[Root], targets: Sequence[tuple[Root, bytes]]) -> list[tuple[Path, Path]]:
+    """Roots of old that cannot be reached, each with a new one that has all of its photos."""
+    old = {root.id for root in known}
+    new = {root.id: root for root, _under in targets if root.id not in old}
+    return [
+        (Path(os.fsdecode(away.path)), Path(os.fsdecode(root.path)))
+        for away in known
+        if away.kind == "folder" and new and not os.path.isdir(away.path)
+        for root in new.values()
+        if store.catalog.has_all_of(root.id, away.id)
+    ]
 
 
 def _own_folders(store: Store, targets: Sequence[tuple[Root, bytes]]) -> list[bytes]:

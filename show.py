@@ -82,10 +82,16 @@ def report_lines(report: IndexReport, *, dry_run: bool) -> list[str]:
         lines.append("; ".join([f"{counted(report.seen, 'photo')} seen: " + ", ".join(parts), *beside]) + ".")
     for path in report.offline:
         lines.append(f"Offline: {one_line(path)} cannot be reached or is empty; its photos stay in the library.")
+        lines.append('  If the folder was renamed or moved: "photoseek roots move OLD NEW".')
         lines.append('  If they are really gone: "photoseek forget PATH", or "photoseek roots remove PATH".')
     lines += [
         f"{one_line(path)} stays a folder of its own; the new one covers the rest." for path in report.roots_within
     ]
+    for old, new in report.replaced:
+        lines.append(f"{one_line(new)} has every photo of {one_line(old)}, which cannot be reached.")
+        lines.append(
+            f'  If the folder was renamed or moved: "photoseek roots remove {one_line(old)}" forgets the old place.'
+        )
     lines += _trouble_lines("Folder not readable", report.unreadable_folders)
     lines += _trouble_lines("Failed", report.failures)
     lines += _trouble_lines("Skipped", report.skips)

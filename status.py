@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from photoseek.contracts import Root
 from photoseek.indexer.report import PhotoTrouble
 from photoseek.storage.catalog import FileTrouble
 from photoseek.storage.spaces import Space
@@ -21,7 +22,7 @@ class RootStatus:
 
     path: Path
     online: bool
-    """As the last run found it."""
+    """The last run reached it, and its folder is there now."""
     scanned_at: str | None
     """UTC, ISO 8601."""
 
@@ -83,7 +84,7 @@ class LibraryStatus:
     skipped: int
     missing: int
     offline: int
-    """How many of the indexed photos lie on a root that is offline."""
+    """How many of the indexed photos lie in a root that is not online."""
     failures: tuple[PhotoTrouble, ...]
     skips: tuple[PhotoTrouble, ...]
     roots: tuple[RootStatus, ...]
@@ -104,7 +105,8 @@ class LibraryStatus:
 def read_status(store: Store) -> LibraryStatus:
     """Ask every part of a library's storage once."""
     catalog = store.catalog
-    counts = catalog.counts()
+    roots = {root.id: read_root(root) for root in catalog.roots() if root.kind == "folder"}
+    counts = catalog.counts(away={id for id, root in roots.items() if not root.online})
     troubles = catalog.troubles()
     space = store.spaces.active()
     return LibraryStatus(
@@ -117,11 +119,7 @@ def read_status(store: Store) -> LibraryStatus:
         offline=counts.offline,
         failures=_troubles(troubles, "failed"),
         skips=_troubles(troubles, "skipped"),
-        roots=tuple(
-            RootStatus(Path(os.fsdecode(root.path)), root.online, root.scanned_at)
-            for root in catalog.roots()
-            if root.kind == "folder"
-        ),
+        roots=tuple(roots.values()),
         model=space.model if space is not None else None,
         dim=space.dim if space is not None else None,
         words=space is not None and space.has_text,
@@ -130,6 +128,11 @@ def read_status(store: Store) -> LibraryStatus:
         retired=tuple(found for found in read_spaces(store) if found.state == "retired"),
         bytes=_folder_bytes(store.folder),
     )
+
+
+def read_root(root: Root) -> RootStatus:
+    """One root as it is now."""
+    return RootStatus(Path(os.fsdecode(root.path)), root.online and os.path.isdir(root.path), root.scanned_at)
 
 
 def read_spaces(store: Store) -> tuple[SpaceStatus, ...]:

@@ -45,6 +45,9 @@ class IndexReport:
     """Roots (or the sub-folder asked for) that could not be reached or look unmounted; nothing in them changed."""
     roots_within: list[Path] = field(default_factory=list)
     """Roots of old that lie in a new one: they stay roots of their own, and the new one covers the rest."""
+    replaced: list[tuple[Path, Path]] = field(default_factory=list)
+    """(old root, new root): the old one cannot be reached, and every photo of it was found in the new one. Where the
+    folder was renamed or moved, `remove_root` forgets the old place."""
     unreadable_folders: list[PhotoTrouble] = field(default_factory=list)
     to_read: int = 0
     """With `dry_run`: how many files would be read."""

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,7 +58,16 @@ class Counts:
     skipped: int
     missing: int
     offline: int
-    """How many of the indexed ones lie in a root that is offline."""
+    """How many of the indexed ones lie in a root that cannot be reached."""
+
+
+_COPIED = """
+    SELECT count(*), total(EXISTS (
+        SELECT 1 FROM files f
+        WHERE f.root_id = :root AND f.content_id = o.content_id AND f.state = 'indexed' AND f.missing = 0
+    ))
+    FROM files o WHERE o.root_id = :other AND o.state = 'indexed' AND o.missing = 0
+"""
 
 
 class Catalog:
@@ -208,11 +217,20 @@ class Catalog:
         with self.database.writing() as connection:
             taken = connection.scalar(sa.select(schema.roots.c.id).where(schema.roots.c.path == path))
             if taken is not None and taken != root_id:
-                raise UsageError(f"{os.fsdecode(path)} is a root of this library already")
+                raise UsageError(
+                    f"{os.fsdecode(path)} is a root of this library already",
+                    hint='where it has the same photos, "photoseek roots remove" forgets the old place',
+                )
             old = connection.scalar(sa.select(schema.roots.c.path).where(schema.roots.c.id == root_id))
             connection.execute(sa.update(schema.roots).where(schema.roots.c.id == root_id).values(path=path))
             if old is not None and root_name(old) != root_name(path):
                 words.refresh_root(connection, root_id)
+
+    def has_all_of(self, root_id: int, other_id: int) -> bool:
+        """Has a root a copy of every indexed file of another one, which has some?"""
+        with self.database.reading() as connection:
+            total, copied = connection.execute(sa.text(_COPIED), {"root": root_id, "other": other_id}).one()
+        return bool(total) and total == copied
 
     def remove_root(self, root_id: int) -> None:
         """Drop the root's row; its files must have been forgotten before."""
@@ -221,20 +239,19 @@ class Catalog:
 
     # Counts
 
-    def counts(self) -> Counts:
-        files, roots = schema.files.c, schema.roots.c
-        statement = (
-            sa.select(files.state, files.missing, roots.state, sa.func.count())
-            .join_from(schema.files, schema.roots)
-            .group_by(files.state, files.missing, roots.state)
+    def counts(self, away: Collection[int] = ()) -> Counts:
+        """`away`: roots that cannot be reached, by id."""
+        files = schema.files.c
+        statement = sa.select(files.state, files.missing, files.root_id, sa.func.count()).group_by(
+            files.state, files.missing, files.root_id
         )
         totals = dict.fromkeys(("indexed", "failed", "skipped", "missing", "offline", "ignored"), 0)
         with self.database.reading() as connection:
-            for state, missing, root_state, number in connection.execute(statement):
+            for state, missing, root_id, number in connection.execute(statement):
                 if state == "ignored":
                     continue
                 totals["missing" if missing else state] += number
-                if state == "indexed" and not missing and root_state == "offline":
+                if state == "indexed" and not missing and root_id in away:
                     totals["offline"] += number
         totals.pop("ignored")
         return Counts(**totals)

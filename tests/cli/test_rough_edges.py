@@ -108,6 +108,42 @@ def test_a_folder_around_a_known_one_covers_the_rest_and_says_so(
     assert "1 now missing" in command("index", photos).out
 
 
+def test_a_folder_that_was_renamed_is_told_from_one_that_is_away(
+    command: Command, photos: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    write_photos(photos, 3)
+    command("index", photos, "--model", tiny_checkpoint)
+    renamed = photos.rename(tmp_path / "renamed")
+    (root,) = json.loads(command("roots", "list", "--json").out)
+    assert not root["online"]
+    assert json.loads(command("status", "--json").out)["offline"] == 3
+    assert '  If the folder was renamed or moved: "photoseek roots move OLD NEW".' in command("index").lines
+    told = [
+        f"{renamed} has every photo of {photos}, which cannot be reached.",
+        f'  If the folder was renamed or moved: "photoseek roots remove {photos}" forgets the old place.',
+    ]
+    assert command("index", renamed).lines[1:] == told
+    assert command("index", renamed).lines[1:] == [], "said once"
+    refused = command("roots", "move", photos, renamed)
+    assert refused.code == 2
+    assert '"photoseek roots remove" forgets the old place' in refused.err
+    assert command("roots", "remove", photos).code == 0
+    assert [(match["path"], match["ids"]) for match in command("search", "red", "--json").matches] == [
+        (match["path"], [match["id"]]) for match in command("search", "red", "--json").matches
+    ]
+    assert roots(command) == [str(renamed)]
+
+
+def test_a_new_folder_that_lacks_a_photo_replaces_nothing(
+    command: Command, photos: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    write_photos(photos, 3)
+    command("index", photos, "--model", tiny_checkpoint)
+    renamed = photos.rename(tmp_path / "renamed")
+    (renamed / "00.png").unlink()
+    assert command("index", renamed).lines == ["2 photos seen: 2 indexed, 0 unchanged."]
+
+
 def test_folders_within_each_other_are_looked_at_once(command: Command, photos: Path, tiny_checkpoint: Path) -> None:
     write_photos(photos / "a" / "b" / "c", 2)
     write_photos(photos / "a", 1, first_seed=30)
