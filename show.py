@@ -80,6 +80,8 @@ def report_lines(report: IndexReport, *, dry_run: bool) -> list[str]:
             if number
         ]
         lines.append("; ".join([f"{counted(report.seen, 'photo')} seen: " + ", ".join(parts), *beside]) + ".")
+        if report.missing:
+            lines.append('  "photoseek status" says in which folders files are missing.')
     for path in report.offline:
         lines.append(f"Offline: {one_line(path)} cannot be reached or is empty; its photos stay in the library.")
         lines.append('  If the folder was renamed or moved: "photoseek roots move OLD NEW".')
@@ -209,6 +211,9 @@ def status_lines(status: LibraryStatus) -> list[str]:
     if status.retired:
         lines.append('          "photoseek models prune" removes what no search needs.')
     lines += ["Folders", *(f"  {line}" for line in roots_lines(status.roots))]
+    lines += [f"Missing: {counted(count, 'file')} of {one_line(folder)}" for folder, count in status.missing_in]
+    if status.missing_in:
+        lines.append('  If they are really gone: "photoseek forget --missing".')
     lines += _trouble_lines("Failed", status.failures, most=len(status.failures))
     lines += _trouble_lines("Skipped", status.skips, most=len(status.skips))
     if status.model == "builtin":

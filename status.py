@@ -87,6 +87,8 @@ class LibraryStatus:
     """How many of the indexed photos lie in a root that is not online."""
     failures: tuple[PhotoTrouble, ...]
     skips: tuple[PhotoTrouble, ...]
+    missing_in: tuple[tuple[Path, int], ...]
+    """Folders with missing files, and how many each has; a whole folder may be a drive that is away."""
     roots: tuple[RootStatus, ...]
     model: str | None
     """None while nothing was indexed."""
@@ -119,6 +121,7 @@ def read_status(store: Store) -> LibraryStatus:
         offline=counts.offline,
         failures=_troubles(troubles, "failed"),
         skips=_troubles(troubles, "skipped"),
+        missing_in=tuple((Path(os.fsdecode(folder)), count) for folder, count in catalog.missing_folders()),
         roots=tuple(roots.values()),
         model=space.model if space is not None else None,
         dim=space.dim if space is not None else None,

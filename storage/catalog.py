@@ -269,6 +269,20 @@ class Catalog:
             rows = connection.execute(statement).all()
         return [FileTrouble(full_path(row.path, row.folder, row.name), row.state, row.reason or "") for row in rows]
 
+    def missing_folders(self) -> list[tuple[bytes, int]]:
+        """Folders with missing files, by path, and how many each has."""
+        files, roots = schema.files.c, schema.roots.c
+        statement = (
+            sa.select(roots.path, files.folder, sa.func.count())
+            .join_from(schema.files, schema.roots)
+            .where(files.missing == 1, files.state != "ignored", roots.kind == "folder")
+            .group_by(roots.path, files.folder)
+            .order_by(roots.path, files.folder)
+        )
+        with self.database.reading() as connection:
+            found = connection.execute(statement).all()
+        return [(os.path.join(root, folder) if folder else root, count) for root, folder, count in found]
+
     # Finding files
 
     def file_ids(self, root_id: int) -> list[int]:

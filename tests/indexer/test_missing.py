@@ -23,6 +23,7 @@ def test_a_deleted_photo_leaves_the_results_and_comes_back_by_itself(library: Ph
     report = index(library)
     assert (report.missing, report.unchanged) == (1, 2)
     assert library.status().missing == 1
+    assert library.status().missing_in == ((photos, 1),)
     assert "00.png" not in found(library)
     assert "00.png" in found(library, include_missing=True)
     assert index(library).missing == 0, "known to be missing already"
