@@ -119,6 +119,9 @@ def index_folders(
         run.report.roots_within = _roots_within(roots, targets)
         changes = run.scan(targets, _own_folders(store, targets))
         lists = [change.work for change in changes]
+        unended = store.catalog.unended_roots()
+        if run.report.cancelled or any(len(worklist) for worklist in lists):
+            store.catalog.note_unended(unended | {root.id for root, _under in targets})
         try:
             run.read(lists, [outcome for change in changes for outcome in change.obstacles])
             if run.report.moved:
@@ -134,6 +137,8 @@ def index_folders(
         run.report.replaced = _replaced(store, roots, targets)
         if store.catalog.setting(INCOMPLETE) is not None and not store.spaces.unembedded_contents(space, 1):
             store.catalog.drop_setting(INCOMPLETE)
+        if not run.report.cancelled:
+            store.catalog.note_unended(unended - {root.id for root, under in targets if not under})
         _finish(store, space, run.report, on_progress)
         return run.report
 

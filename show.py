@@ -211,6 +211,8 @@ def status_lines(status: LibraryStatus) -> list[str]:
     if status.retired:
         lines.append('          "photoseek models prune" removes what no search needs.')
     lines += ["Folders", *(f"  {line}" for line in roots_lines(status.roots))]
+    if any(root.unended for root in status.roots):
+        lines.append('  Unless a run is at it now, "photoseek index" goes on.')
     lines += [f"Missing: {counted(count, 'file')} of {one_line(folder)}" for folder, count in status.missing_in]
     if status.missing_in:
         lines.append('  If they are really gone: "photoseek forget --missing".')
@@ -296,6 +298,7 @@ def roots_lines(roots: Sequence[RootStatus]) -> list[str]:
     return [
         f"{'online ' if root.online else 'offline'}  {one_line(root.path)}"
         + (f"  (looked at {root.scanned_at})" if root.scanned_at else "")
+        + ("  not read to the end" if root.unended else "")
         for root in roots
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ class RootStatus:
     """The last run reached it, and its folder is there now."""
     scanned_at: str | None
     """UTC, ISO 8601."""
+    unended: bool
+    """A run is reading its photos, or was stopped before it had read all of them; the next one goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ class LibraryStatus:
 def read_status(store: Store) -> LibraryStatus:
     """Ask every part of a library's storage once."""
     catalog = store.catalog
-    roots = {root.id: read_root(root) for root in catalog.roots() if root.kind == "folder"}
+    unended = catalog.unended_roots()
+    roots = {root.id: read_root(root, unended) for root in catalog.roots() if root.kind == "folder"}
     counts = catalog.counts(away={id for id, root in roots.items() if not root.online})
     troubles = catalog.troubles()
     space = store.spaces.active()
@@ -133,9 +136,10 @@ def read_status(store: Store) -> LibraryStatus:
     )
 
 
-def read_root(root: Root) -> RootStatus:
+def read_root(root: Root, unended: Collection[int]) -> RootStatus:
     """One root as it is now."""
-    return RootStatus(Path(os.fsdecode(root.path)), root.online and os.path.isdir(root.path), root.scanned_at)
+    online = root.online and os.path.isdir(root.path)
+    return RootStatus(Path(os.fsdecode(root.path)), online, root.scanned_at, root.id in unended)
 
 
 def read_spaces(store: Store) -> tuple[SpaceStatus, ...]:

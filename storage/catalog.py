@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import stat
@@ -61,6 +62,8 @@ class Counts:
     """How many of the indexed ones lie in a root that cannot be reached."""
 
 
+UNENDED = "unended_roots"
+"""A setting."""
 _COPIED = """
     SELECT count(*), total(EXISTS (
         SELECT 1 FROM files f
@@ -154,6 +157,16 @@ class Catalog:
     def drop_setting(self, key: str) -> None:
         with self.database.writing() as connection:
             connection.execute(sa.delete(schema.settings).where(schema.settings.c.key == key))
+
+    def unended_roots(self) -> set[int]:
+        """Roots, by id, of which a run found photos to read and did not come to their end."""
+        return set(json.loads(self.setting(UNENDED) or "[]"))
+
+    def note_unended(self, roots: set[int]) -> None:
+        if roots:
+            self.set_setting(UNENDED, json.dumps(sorted(roots)))
+        elif self.setting(UNENDED) is not None:
+            self.drop_setting(UNENDED)
 
     def backup(self, folder: Path) -> Catalog:
         """Copy the catalog into the existing `folder` with SQLite's online backup, while anybody reads or writes.

@@ -34,9 +34,13 @@ def test_cancelling_keeps_what_is_done_and_the_next_run_goes_on(library: PhotoLi
         pipeline.PROGRESS_SECONDS = pause
     assert report.cancelled
     assert 2 <= report.indexed < 8
+    (photos / "part").mkdir()
+    index(library, photos / "part")
+    assert [root.unended for root in library.roots()] == [True], "only a run over the whole root ends it"
     rest = index(library)
     assert rest.indexed == 8 - report.indexed
     assert not rest.cancelled
+    assert [root.unended for root in library.roots()] == [False]
 
 
 def test_a_run_cancelled_before_it_has_looked_at_every_root_says_so(library: PhotoLibrary, photos: Path) -> None:
