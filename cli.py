@@ -23,9 +23,10 @@ from photoseek.speaking import FriendlyGroup, put, results, say
 
 if TYPE_CHECKING:
     from photoseek import IndexReport, LibraryStatus, Photo, PhotoLibrary, Results
+    from photoseek.conditions import Condition
     from photoseek.search.groups import DuplicateKind
     from photoseek.search.ranking import Order
-    from photoseek.show_matches import Shown
+    from photoseek.show_matches import Listing, Shown
 
 EPILOG = """\b
 Exit codes: 0 done · 1 failed · 2 wrong usage · 3 the library cannot be used ·
@@ -158,7 +159,7 @@ def search(
     """
     from photoseek.gallery import check_target
     from photoseek.show import counted
-    from photoseek.show_matches import Shown, answer_json, listing_json, nothing_line, shown
+    from photoseek.show_matches import answer_json, nothing_line, shown
     from photoseek.show_page import save_page
     from photoseek.viewer import open_file
 
@@ -173,52 +174,60 @@ def search(
     condition = condition_of(filters)
     asked = {name: others.pop(name) for name in QUESTION_NAMES}
     query = query_of(asked)
-    answer: Results | None = None
-    found: Sequence[Photo]
+    for_scripts = as_json or only_paths or null
+    options: dict[str, Any] = {
+        "limit": limit,
+        "offset": offset,
+        "after": after,
+        "collapse": "similar" if collapse else None,
+        "where": condition,
+        "include_missing": missing,
+        "exact": exact,
+    }
+    found: Listing | Results
     with open_library(**others) as library:
         if condition is not None and not query.parts and not asked["query"]:
             refuse_for_lists(after=after, min_confidence=min_confidence, collapse=collapse, missing=missing)
-            found = library.photos(where=condition, limit=limit, offset=offset)
+            found = list_photos(library, condition, limit, offset, of_dates=filters["taken"] is not None)
         else:
-            options: dict[str, Any] = {
-                "limit": limit,
-                "offset": offset,
-                "after": after,
-                "collapse": "similar" if collapse else None,
-                "where": condition,
-                "include_missing": missing,
-                "exact": exact,
-            }
-            found = answer = library.search(query, order=order, min_confidence=min_confidence, **options)
-            for_scripts = as_json or only_paths or null
-            if not found and answer.verdict == "nothing" and min_confidence is None and not for_scripts:
-                found = answer = library.search(query, **options)  # none is likely enough for an order by date
+            found = library.search(query, order=order, min_confidence=min_confidence, **options)
+            if not found and found.verdict == "nothing" and min_confidence is None and not for_scripts:
+                found = library.search(query, **options)  # none is likely enough for an order by date
+        nothing = nothing_line(query) if found.verdict == "nothing" else ""
         if as_json:
-            put(answer_json(answer) if answer is not None else listing_json(found))
+            put(answer_json(found))
         elif only_paths or null:
             print_paths(found, end=b"\0" if null else b"\n")
         elif found and (looks["html"] is None or looks["preview"] or looks["preview_as"]):
             likely: Callable[[float], Results] | None = None
             if sys.stdout.isatty() and not show_all and after is None:
                 likely = lambda least: library.search(query, order=order, min_confidence=least, **options)  # noqa: E731
-            show_photos(library, shown(answer, query, likely) if answer is not None else Shown(found), looks)
+            show_photos(library, shown(found, query, likely), looks)
         if looks["html"] is not None:
-            nothing = nothing_line(query) if answer is not None and answer.verdict == "nothing" else ""
-            threshold = answer.threshold if answer is not None else None
-            save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing], threshold)
+            save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing], found.threshold)
             say(f"Wrote {looks['html']} with {counted(len(found), 'photo')}.", err=True)
     if not found:
         least = [f"at least {min_confidence:.0%} likely"] if min_confidence else []
         said = " · ".join([*filter(None, [filters_said(filters)]), *least])
         say(f"No photos found that fit: {said}." if said else "No photos found.", err=True)
-    elif answer is not None and answer.verdict == "nothing" and not as_json and not sys.stdout.isatty():
-        click.echo(nothing_line(query), err=True)
-    if answer is not None and answer.undated:
-        click.echo(f"{counted(answer.undated, 'photo')} without a date left out.", err=True)
+    elif nothing and not as_json and not sys.stdout.isatty():
+        click.echo(nothing, err=True)
+    if found.undated:
+        click.echo(f"{counted(found.undated, 'photo')} without a date left out.", err=True)
     if looks["open_first"] and looks["html"] is not None:
         open_file(looks["html"])
     elif looks["open_first"] and found:
         open_photo(found[0])
+
+
+def list_photos(library: PhotoLibrary, condition: Condition, limit: int, offset: int, *, of_dates: bool) -> Listing:
+    """The photos that filters alone leave."""
+    from photoseek import where
+    from photoseek.show_matches import Listing
+
+    photos = library.photos(where=condition, limit=limit, offset=offset)
+    undated = library.count() - library.count(where=where.taken.known()) if of_dates else 0
+    return Listing(photos, offset, total=library.count(where=condition), undated=undated)
 
 
 def refuse_for_lists(**options: Any) -> None:
@@ -248,7 +257,7 @@ def show_photos(library: PhotoLibrary, part: Shown, looks: dict[str, Any]) -> No
         for row in preview_rows(part.photos, part.threshold, terminal, pictures):
             put(row, newline=False, color=True)
     elif part.photos:
-        put(match_table(part.photos))
+        put(match_table(part.photos, part.first))
     if part.below is not None:
         put(part.below)
 

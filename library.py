@@ -334,6 +334,11 @@ class PhotoLibrary:
         self._check_usable()
         return self._searcher.newest(where, PageOptions(limit=limit, offset=offset))
 
+    def count(self, *, where: Condition | None = None) -> int:
+        """How many photos satisfy a condition, copies counted once; all that searches find, without one."""
+        self._check_usable()
+        return self._searcher.count(where)
+
     def iter_thumbnails(self, photos: Sequence[Photo], *, side: int = 320) -> Iterator[Thumbnail]:
         """Small pictures of photos, in their order: upright, sRGB, decoded in worker processes.
 

@@ -154,6 +154,14 @@ class Searcher:
         groups = fold(view.rows(page), _is_folder, view.fitting(where))
         return [photo_of(groups[id], _is_folder) for id in page]
 
+    def count(self, where: Condition | None) -> int:
+        """`PhotoLibrary.count`."""
+        view = self._store.view()
+        if view is None:
+            return 0
+        allowed = view.allowed(self._in_storage(where), include_missing=False)
+        return len(allowed) if allowed is not None else view.snapshot.visible()
+
     def photo(self, id: str) -> Photo | None:
         """`PhotoLibrary.get`: the file that was asked for first, then its copies."""
         view = self._store.view()

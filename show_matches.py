@@ -7,14 +7,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from photoseek.search.query import Example
 from photoseek.show import one_line, to_json
 
 if TYPE_CHECKING:
     from photoseek.search.query import Query
-    from photoseek.search.results import Photo, Results
+    from photoseek.search.results import Photo, Results, Verdict
     from photoseek.terminal.detect import Terminal
     from photoseek.thumbnails import Thumbnail
 
@@ -25,15 +25,33 @@ CERTAINTIES = ((0.8, "very likely"), (0.5, "likely"))
 the answer's threshold on, and "unlikely"."""
 
 
-def answer_json(answer: Results) -> str:
+@dataclass(frozen=True)
+class Listing(Sequence["Photo"]):
+    """Photos that filters alone have listed, the newest first; nothing is to be said of how well they fit."""
+
+    photos: Sequence[Photo]
+    offset: int
+    """How many come before them."""
+    total: int
+    """How many satisfy the filters."""
+    undated: int
+    """How many a filter on the date left out, since they have none."""
+    verdict: Verdict = "uncalibrated"
+    threshold = total_above = next = None
+    exact = True
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.photos[index]
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+
+def answer_json(answer: Results | Listing) -> str:
     """One object: what is said of the answer, and its matches."""
-    said = ("verdict", "threshold", "total_above", "exact", "undated", "next")
+    said = ["verdict", "threshold", "total_above", "exact", "undated", "next"]
+    said += ["total"] if isinstance(answer, Listing) else []
     return to_json({**{name: getattr(answer, name) for name in said}, "matches": list(answer)})
-
-
-def listing_json(photos: Sequence[Photo]) -> str:
-    """The same for photos that filters alone have listed: there is nothing to be said of them."""
-    return to_json({"matches": list(photos)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +61,21 @@ class Shown:
     photos: Sequence[Photo]
     threshold: float | None = None
     """The answer's."""
+    first: int = 1
+    """Rank of the first of them, where they have none of their own."""
     above: str | None = None
     below: str | None = None
 
 
-def shown(answer: Results, query: Query, likely: Callable[[float], Results] | None) -> Shown:
+def shown(answer: Results | Listing, query: Query, likely: Callable[[float], Results] | None) -> Shown:
     """All matches; with `likely`, which asks the same for a least confidence, only those that are likely enough.
 
     A query with pictures keeps all: how likely a photo shows the words says little about the whole of it.
     """
+    if isinstance(answer, Listing):
+        last = answer.offset + len(answer)
+        more = f'{answer.total - last:,} more: "--offset {last}" goes on.' if last < answer.total else None
+        return Shown(answer, first=answer.offset + 1, below=more)
     threshold = answer.threshold
     if likely is None or threshold is None or any(isinstance(part, Example) for part in query.parts):
         return Shown(answer, threshold)
@@ -77,15 +101,16 @@ def _more(hidden: int, what: str) -> str | None:
     return f'{hidden:,} {what}; "--all" shows them.' if hidden > 0 else None
 
 
-def match_table(photos: Iterable[Photo]) -> str:
+def match_table(photos: Iterable[Photo], first: int = 1) -> str:
     """Score, date and path; on a terminal in columns with a heading, otherwise `score<TAB>path`.
 
-    Photos that filters alone have listed have no score, nor is there a confidence without a calibrated model.
+    Ranks begin with `first` where photos have none of their own. Photos that filters alone have listed have no score,
+    nor is there a confidence without a calibrated model.
     """
     if not sys.stdout.isatty():
         return "\n".join(f"{_score(photo, 4)}\t{one_line(photo.path or photo.id)}" for photo in photos)
     lines = ["rank  score  likely  taken       photo"]
-    for rank, photo in enumerate(photos, start=1):
+    for rank, photo in enumerate(photos, start=first):
         notes = [text for text, holds in (("offline", photo.offline), ("missing", photo.missing)) if holds]
         if len(photo.ids) > 1:
             notes.append(f"{len(photo.ids)} copies")

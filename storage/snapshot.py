@@ -142,6 +142,11 @@ class Snapshot:
         """Every embedding id of this view, masked ones too, ascending."""
         return np.concatenate([self._mapped_ids, self._delta_ids])
 
+    def visible(self) -> int:
+        """How many embeddings a search without a condition looks at."""
+        ids = self.ids()
+        return len(ids) - int(np.isin(self.masked, ids).sum())
+
     def vectors(self, ids: Sequence[int]) -> Embeddings:
         """Stored vectors as float32 (n, dim).
 

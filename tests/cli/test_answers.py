@@ -114,6 +114,25 @@ def test_scripts_get_every_match_and_the_verdict_beside_them(command: Command, c
     assert ended.err == "No photos found that fit: at least 50% likely.\n"
 
 
+def test_what_filters_alone_leave_has_pages_too(command: Command, on_terminal: Path) -> None:
+    asked = ("search", "--format", "png", "--limit", 3)
+    first = command(*asked).lines
+    assert [line.split()[0] for line in first[1:4]] == ["1", "2", "3"]
+    assert first[4:] == ['5 more: "--offset 3" goes on.']
+    last = command(*asked, "--offset", 6).lines
+    assert [line.split()[0] for line in last[1:]] == ["7", "8"]
+    listing, answer = json.loads(command(*asked, "--json").out), json.loads(command("search", "red", "--json").out)
+    assert (listing["total"], len(listing["matches"]), listing["undated"]) == (8, 3, 0)
+    assert set(answer) == set(listing) - {"total"}
+
+
+def test_undated_photos_are_counted_with_and_without_words(command: Command, calibrated: Path) -> None:
+    told = "8 photos without a date left out.\n"
+    assert command("search", "--taken", "2024").err.endswith(told)
+    assert command("search", "red", "--taken", "2024").err.endswith(told)
+    assert json.loads(command("search", "--taken", "2024", "--json").out)["undated"] == 8
+
+
 def test_a_page_goes_on_from_the_json_of_the_one_before(command: Command, calibrated: Path) -> None:
     whole = [match["id"] for match in command("search", "red", "--json").matches]
     first = json.loads(command("search", "red", "--json", "--limit", 5).out)
