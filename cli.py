@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from photoseek import IndexReport, LibraryStatus, Photo, PhotoLibrary, Results
     from photoseek.conditions import Condition
     from photoseek.search.groups import DuplicateKind
+    from photoseek.search.query import Query
     from photoseek.search.ranking import Order
     from photoseek.show_matches import Listing, Shown
 
@@ -203,6 +204,7 @@ def search(
             if sys.stdout.isatty() and not show_all and after is None:
                 likely = lambda least: library.search(query, order=order, min_confidence=least, **options)  # noqa: E731
             show_photos(library, shown(found, query, likely), looks)
+        hints = [] if for_scripts else hints_for(library, query, nothing=bool(nothing))
         if looks["html"] is not None:
             save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing], found.threshold)
             say(f"Wrote {looks['html']} with {counted(len(found), 'photo')}.", err=True)
@@ -212,6 +214,8 @@ def search(
         say(f"No photos found that fit: {said}." if said else "No photos found.", err=True)
     elif nothing and not as_json and not sys.stdout.isatty():
         click.echo(nothing, err=True)
+    for hint in hints:
+        say(hint, err=True)
     if found.undated:
         click.echo(f"{counted(found.undated, 'photo')} without a date left out.", err=True)
     if looks["open_first"] and looks["html"] is not None:
@@ -228,6 +232,25 @@ def list_photos(library: PhotoLibrary, condition: Condition, limit: int, offset:
     photos = library.photos(where=condition, limit=limit, offset=offset)
     undated = library.count() - library.count(where=where.taken.known()) if of_dates else 0
     return Listing(photos, offset, total=library.count(where=condition), undated=undated)
+
+
+def hints_for(library: PhotoLibrary, query: Query, *, nothing: bool) -> list[str]:
+    """What else the words of a question may have meant."""
+    from photoseek import where
+    from photoseek.errors import LibraryError
+    from photoseek.hints import exact_hint, exclusion_hint
+    from photoseek.search.query import Words
+
+    def count(words: str) -> int:
+        try:
+            return library.count(where=where.words(words))
+        except LibraryError:  # words cannot be looked up here; who puts them in quotes is told why
+            return 0
+
+    wished = [part.text.strip() for part in query.parts if isinstance(part, Words) and part.weight > 0]
+    hints = [exclusion_hint(words) for words in wished]
+    hints += [exact_hint(words, count, nothing=nothing) for words in wished]
+    return [hint for hint in hints if hint is not None]
 
 
 def refuse_for_lists(**options: Any) -> None:

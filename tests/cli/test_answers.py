@@ -133,6 +133,25 @@ def test_undated_photos_are_counted_with_and_without_words(command: Command, cal
     assert json.loads(command("search", "--taken", "2024", "--json").out)["undated"] == 8
 
 
+def test_a_name_that_was_typed_without_quotes_is_offered_with_them(command: Command, calibrated: Path) -> None:
+    told = "1 photo has these very words in the name, the folder or the keywords: put them in quotes, '\"03.png\"'.\n"
+    assert told in command("search", "03.png").err
+    assert "very words" not in command("search", "1999.png").err, "no photo has it"
+    assert "very words" not in command("search", "red").err, "found as a picture"
+    assert told not in command("search", "03.png", "--json").err
+    assert "very words" not in command("search", '"03.png"').err
+
+
+@pytest.mark.parametrize("words", ["red without blue", "a beach, no blue", "not a blue one", "red without any blue"])
+def test_an_exclusion_within_the_words_is_pointed_out(command: Command, calibrated: Path, words: str) -> None:
+    assert '--without "blue" leaves such photos out.' in command("search", words).err
+
+
+def test_other_words_are_taken_as_they_are(command: Command, calibrated: Path) -> None:
+    for words in ("notes on a piano", "a knot", "nobody"):
+        assert "--without" not in command("search", words).err
+
+
 def test_a_page_goes_on_from_the_json_of_the_one_before(command: Command, calibrated: Path) -> None:
     whole = [match["id"] for match in command("search", "red", "--json").matches]
     first = json.loads(command("search", "red", "--json", "--limit", 5).out)
