@@ -439,6 +439,8 @@ def forget(paths: tuple[str, ...], missing: bool) -> None:
     with open_library() as library:
         removed = library.forget(list(paths), missing=missing)
     put(f"Forgot {counted(removed, 'photo')}; the files themselves are untouched.")
+    if paths:
+        put('The next "photoseek index" takes in again what is still there and no .photoseekignore leaves out.')
 
 
 @cli.group()

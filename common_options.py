@@ -55,7 +55,7 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(["auto", "float32", "bfloat16", "float16", "int8"]),
             help="Precision of the vision tower.",
         ),
-        click.option("--engine", default="auto", metavar="ENGINE", help='auto, or one that "doctor" lists.'),
+        click.option("--engine", default="auto", metavar="ENGINE", help="auto, openvino, torch, numpy."),
     ):
         command = option(command)
     return command

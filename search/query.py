@@ -107,7 +107,7 @@ class Query:
 
 def _said(part: Part) -> str:
     if isinstance(part, Words):
-        return f'"{part.text}"'
+        return part.text if '"' in part.text else f'"{part.text}"'
     picture = part.picture.path if isinstance(part.picture, Photo) else part.picture
     return os.fspath(picture) if isinstance(picture, str | os.PathLike) else "the example picture"
 
