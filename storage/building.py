@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
+import sqlalchemy as sa
+
 from photoseek.contracts import Outcome, PhotoRead, ReadFailure, Recorded, Trouble
+from photoseek.storage import schema
 from photoseek.storage.catalog import Catalog
 from photoseek.storage.files import Files
 from photoseek.storage.masking import refresh_mask, touch_contents
@@ -27,14 +30,15 @@ class BuildingFiles(Files):
         self._committing = committing
 
     def record(self, outcomes: Sequence[Outcome]) -> list[Recorded]:
-        """Store the vectors of those photos that the catalog still knows, in one transaction.
+        """Store the vectors of those photos that are still what the catalog says, in one transaction.
 
-        Photos that changed, vanished or were forgotten since they were listed come back as `VANISHED`.
+        Photos that changed, vanished or were forgotten since they were listed come back as `VANISHED`: also a photo
+        that is now a copy of another one, whose vector would not be the one that is wanting. So each one that comes
+        back as `INDEXED` is one less to embed.
         """
         self._check_vectors(outcomes)
-        digests = [outcome.result.digest for outcome in outcomes if isinstance(outcome.result, PhotoRead)]
         with self._committing(), self._database.writing() as connection:
-            known = self._content_ids(connection, digests)
+            known = self._digests_of_files(connection, [outcome.item.file_id for outcome in outcomes])
             stored = [outcome for outcome in outcomes if self._recorded(outcome, known) is Recorded.INDEXED]
             if stored:
                 _content_ids, touched = self._store_photos(connection, stored)
@@ -42,8 +46,15 @@ class BuildingFiles(Files):
                 refresh_mask(connection)
         return [self._recorded(outcome, known) for outcome in outcomes]
 
-    def _recorded(self, outcome: Outcome, known: dict[bytes, int]) -> Recorded:
+    def _digests_of_files(self, connection: sa.Connection, file_ids: Sequence[int | None]) -> dict[int | None, bytes]:
+        """Digest of the content that each file had when it was last indexed."""
+        files, contents = schema.files, schema.contents
+        statement = sa.select(files.c.id, contents.c.digest).join_from(files, contents).where(files.c.id.in_(file_ids))
+        return {id: digest for id, digest in connection.execute(statement)}  # noqa: C416 - rows are no pairs to mypy
+
+    def _recorded(self, outcome: Outcome, known: dict[int | None, bytes]) -> Recorded:
         result = outcome.result
         if isinstance(result, ReadFailure):
             return Recorded.VANISHED if result.trouble is Trouble.VANISHED else Recorded.FAILED
-        return Recorded.INDEXED if isinstance(result, PhotoRead) and result.digest in known else Recorded.VANISHED
+        is_same = isinstance(result, PhotoRead) and result.digest == known.get(outcome.item.file_id)
+        return Recorded.INDEXED if is_same else Recorded.VANISHED

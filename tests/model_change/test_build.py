@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,6 +155,27 @@ def test_a_photo_that_changed_is_left_to_the_indexer(
     assert (change.switched, change.waiting) == (True, 0)
     assert filled.verify().problems == []
     assert len(found(filled)) == 11
+
+
+def test_a_photo_that_was_overwritten_by_another_one_is_left_to_the_indexer_too(
+    filled: PhotoLibrary, photos: Path, turned_checkpoint: Path
+) -> None:
+    large = photos / "large.png"
+    write_photo(large, "pink", seed=77, format="BMP")
+    assert filled.index().embedded == 1
+    shutil.copy(large, photos / "01.png")
+    looks: list[Progress] = []
+
+    def look(progress: Progress) -> None:
+        looks.append(progress)
+        assert len(looks) < 100, "it looks again for ever"
+
+    change = filled.use_model(turned_checkpoint, on_progress=look)
+    assert (change.switched, change.waiting, change.unread) == (False, 1, 1)
+    assert change.report.indexed == 12
+    assert filled.index().indexed == 1
+    assert filled.use_model(turned_checkpoint).switched
+    assert filled.verify().problems == []
 
 
 def test_a_photo_that_goes_missing_before_its_vector_is_stored_stays_hidden(
