@@ -37,7 +37,9 @@ class Database:
             durable: False for what can be lost at a power cut.
         """
         self.path = path
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S})
+        # Built of parts: in a URL that is parsed, a question mark would end the path.
+        url = sa.URL.create("sqlite", database=str(path))
+        self._engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
         synchronous = "FULL" if durable else "OFF"
 
         @sa.event.listens_for(self._engine, "connect")

@@ -55,6 +55,17 @@ def test_creating_twice_keeps_what_is_there(made: Path) -> None:
     again.close()
 
 
+@pytest.mark.parametrize("name", ["what?", "x?mode=ro", "a%20b", "a%3Fb", "a#b", "a:b@c", "file:a"])
+def test_a_catalog_lies_where_it_was_asked_for(tmp_path: Path, name: str) -> None:
+    catalog, other = Catalog.create(tmp_path / name / "library"), Catalog.create(tmp_path / f"{name} 2" / "library")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name} 2"])
+    assert catalog.setting("library_id") != other.setting("library_id")
+    catalog.close()
+    other.close()
+    again = Catalog.open(tmp_path / name / "library")
+    again.close()
+
+
 def test_no_catalog_and_the_empty_file_of_a_killed_process_are_no_library(tmp_path: Path) -> None:
     with pytest.raises(LibraryNotFoundError):
         Catalog.open(tmp_path)
