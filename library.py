@@ -19,7 +19,7 @@ from photoseek.grouping import DUPLICATE_KINDS, find_clusters, find_duplicates
 from photoseek.indexer.pipeline import IndexOptions
 from photoseek.indexer.report import IndexReport, Progress
 from photoseek.model_change import ModelChange
-from photoseek.paths import absolute, absolute_path
+from photoseek.paths import absolute, absolute_path, library_path
 from photoseek.picture_reader import PictureReader, picture_bytes
 from photoseek.search.groups import Cluster, ClusterKind, DuplicateKind, Duplicates
 from photoseek.search.query import WITHOUT_WEIGHT, Example, Part, PictureLike, Query, Words
@@ -97,10 +97,10 @@ class PhotoLibrary:
             LibraryError: what lies there is no library, or is made by a newer photoseek.
             ModelMismatchError: the library was made with another model.
             UsageError, MissingExtraError: the engine is unknown, not installed, or cannot do what is asked.
-            UsageError: the path is empty.
+            UsageError: the path is empty, or not in UTF-8.
         """
         check_whole(1, optional=True, threads=threads)
-        folder = absolute_path(os.path.expanduser(path) if path is not None else default_library_path())
+        folder = library_path(os.path.expanduser(path) if path is not None else default_library_path())
         library = cls(folder, model, EngineOptions(device, precision, engine, threads))
         try:
             library._binding.check_options()
@@ -431,10 +431,10 @@ class PhotoLibrary:
         """Copy the library to the new folder `target`, at any time, also while it is being written.
 
         Raises:
-            UsageError: `target` exists, or lies in the library.
+            UsageError: `target` exists, lies in the library, or is not in UTF-8.
         """
         self._check_usable()
-        back_up(self._existing(), absolute_path(target))
+        back_up(self._existing(), library_path(target))
 
     def roots(self) -> tuple[RootStatus, ...]:
         """The indexed folders."""

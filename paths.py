@@ -31,6 +31,23 @@ def absolute_path(path: str | os.PathLike[str]) -> Path:
     return Path(os.fsdecode(absolute(path)))
 
 
+def library_path(path: str | os.PathLike[str]) -> Path:
+    """The absolute path of a folder that holds a library, or will.
+
+    Raises:
+        UsageError: it is no path, or not in UTF-8: FAISS opens no file below it.
+    """
+    folder = absolute_path(path)
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{str(folder)!r} cannot hold a library: its name is not in UTF-8, and FAISS could open no index there",
+            hint="name another folder, or rename this one; photos may lie in folders of any name",
+        ) from error
+    return folder
+
+
 def unfinished(target: Path) -> Path:
     """Where `target` is made before it gets its name: beside it, under a name that nobody else gives to anything.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import reduce
@@ -99,6 +100,20 @@ def test_what_cannot_be_a_path_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=r"an empty path was given|is no path"):
         call(filled, path)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda library, path: PhotoLibrary.open(path / "library"), lambda library, path: library.backup(path / "copy")],
+)
+def test_a_library_whose_index_faiss_could_not_open_is_refused(
+    filled: PhotoLibrary, photos: Path, call: Callable[[PhotoLibrary, Path], object]
+) -> None:
+    folder = Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9"))
+    with pytest.raises(UsageError, match="its name is not in UTF-8") as caught:
+        call(filled, folder)
+    str(caught.value).encode()
+    assert not folder.exists()
 
 
 def test_a_model_without_a_name_is_refused(filled: PhotoLibrary) -> None:
