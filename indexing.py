@@ -106,8 +106,9 @@ def index_folders(
             settings.save(store.catalog)
         roots = store.catalog.roots()
         targets = _targets(roots, paths, store.catalog.add_root)
+        files = store.files(space)
         run = index_run(
-            store.files(space),
+            files,
             binding,
             space,
             options,
@@ -126,7 +127,7 @@ def index_folders(
             run.read(lists, [outcome for change in changes for outcome in change.obstacles])
             if run.report.moved:
                 gone = [id for change in changes if change.available for id in change.missing_ids]
-                run.report.missing = store.files(space).count_missing(gone)
+                run.report.missing = files.count_missing(gone)
             if store.catalog.setting(INCOMPLETE) is not None and not run.report.cancelled:
                 lists.append(unembedded(store, space))
                 run.add_roots(store.catalog.roots())
@@ -139,6 +140,7 @@ def index_folders(
             store.catalog.drop_setting(INCOMPLETE)
         if not run.report.cancelled:
             store.catalog.note_unended(unended - {root.id for root, under in targets if not under})
+            files.prune()
         _finish(store, space, run.report, on_progress)
         return run.report
 
@@ -186,6 +188,7 @@ def add_picture(store: Store, binding: ModelBinding, reader: PictureReader, data
         row = files.known_files(root.id, b"").get(name)
         item = WorkItem(root.id, b"", name, len(data), 0, KnownFile._make(row).id if row else None)
         files.record([Outcome(item, photo, vector)])
+        files.prune()
         store.generations.merge_if_due(space, IndexSettings.load(store.catalog), finishing=True)
 
 

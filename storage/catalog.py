@@ -24,7 +24,7 @@ from photoseek.errors import (
     UnsupportedSchemaError,
     UsageError,
 )
-from photoseek.storage import schema, words
+from photoseek.storage import pruning, schema, words
 from photoseek.storage.database import Database
 from photoseek.storage.masking import refresh_mask, touch_files
 from photoseek.storage.word_texts import root_name
@@ -383,7 +383,8 @@ class Catalog:
             ).rowcount
             words.refresh_files(connection)
             refresh_mask(connection)
-            _prune(connection)
+            pruning.touch_lost(connection)
+            pruning.prune(connection)
         return removed
 
 
@@ -401,37 +402,3 @@ def full_path(root: bytes, folder: bytes, name: bytes) -> bytes:
 def _folder_path(root: bytes, folder: bytes) -> bytes:
     """With the separator at its end: for a page of rows, joining takes as long as reading half of them."""
     return os.path.join(root, folder, b"")
-
-
-def _prune(connection: sa.Connection) -> None:
-    """Drop the touched contents that no file has, then their pictures and vectors.
-
-    Vectors that the current generation still holds leave their id in `masked`, so that no search finds them.
-    """
-    gone = (
-        "SELECT content_id FROM temp.touched t"
-        " WHERE NOT EXISTS (SELECT 1 FROM files f WHERE f.content_id = t.content_id)"
-    )
-    connection.exec_driver_sql(
-        "CREATE TEMP TABLE IF NOT EXISTS gone_pictures"
-        " (digest BLOB, preprocessing TEXT, PRIMARY KEY (digest, preprocessing))"
-    )
-    connection.exec_driver_sql("DELETE FROM temp.gone_pictures")
-    connection.exec_driver_sql(
-        "INSERT OR IGNORE INTO temp.gone_pictures SELECT picture_digest, preprocessing FROM prepared"
-        f" WHERE content_digest IN (SELECT digest FROM contents WHERE id IN ({gone}))"
-    )
-    connection.exec_driver_sql(
-        f"DELETE FROM prepared WHERE content_digest IN (SELECT digest FROM contents WHERE id IN ({gone}))"
-    )
-    connection.exec_driver_sql(f"DELETE FROM contents WHERE id IN ({gone})")
-    unshown = (
-        "SELECT e.id FROM temp.gone_pictures g CROSS JOIN spaces s ON s.preprocessing = g.preprocessing"
-        " CROSS JOIN embeddings e ON e.space_id = s.id AND e.picture_digest = g.digest"
-        " WHERE NOT EXISTS (SELECT 1 FROM prepared p WHERE p.picture_digest = g.digest"
-        "  AND p.preprocessing = g.preprocessing)"
-    )
-    connection.exec_driver_sql(
-        f"INSERT OR IGNORE INTO masked SELECT id, space_id FROM embeddings WHERE id IN ({unshown})"
-    )
-    connection.exec_driver_sql(f"DELETE FROM embeddings WHERE id IN ({unshown})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from photoseek.contracts import (
     Trouble,
     WorkItem,
 )
-from photoseek.storage import schema, words
+from photoseek.storage import pruning, schema, words
 from photoseek.storage.catalog import Catalog, below, utc_now
 from photoseek.storage.masking import refresh_mask, touch_contents, touch_files
 from photoseek.storage.spaces import Space
@@ -33,6 +34,8 @@ _STATE_OF = {
     Trouble.SKIPPED: "skipped",
     Trouble.NO_PICTURE: "ignored",
 }
+_MAY_COME_BACK = (Trouble.SURROUNDINGS, Trouble.SKIPPED)
+"""Troubles with which a file keeps the content that it had: nobody has seen another one."""
 _CAMERA_FIELDS = CameraFacts._fields
 
 DIGESTS_PER_SIZE = 64
@@ -46,6 +49,8 @@ class Files:
         self._catalog = catalog
         self._database = catalog.database
         self._space = space
+        self._lost = array("q")
+        self._has_all_lost = True
 
     # What a scan asks
 
@@ -175,7 +180,7 @@ class Files:
             refresh_mask(connection)
 
     def record(self, outcomes: Sequence[Outcome]) -> list[Recorded]:
-        """Store outcomes in one transaction.
+        """Store outcomes in one transaction; what files had before stays until `prune`.
 
         Raises:
             ValueError: a vector has the wrong width, is not finite or no unit vector; nothing is stored then.
@@ -183,11 +188,26 @@ class Files:
         self._check_vectors(outcomes)
         with self._database.writing() as connection:
             content_ids, touched = self._store_photos(connection, outcomes)
-            recorded = self._place(connection, outcomes, content_ids, touched)
+            recorded, lost = self._place(connection, outcomes, content_ids, touched)
+            if lost and not self._lost:
+                self._has_all_lost = pruning.note_lost(connection)
             words.refresh_places(connection, [(o.item.root_id, o.item.folder, o.item.name) for o in outcomes])
             touch_contents(connection, touched)
             refresh_mask(connection)
+        self._lost.extend(lost)
         return recorded
+
+    def prune(self) -> None:
+        """At the end of a run: remove the contents that files have lost and that no file has now.
+
+        Costs nothing where no file lost its content, in this run or in one that did not come to its end.
+        """
+        with self._database.reading() as connection:
+            if not pruning.is_noted(connection):
+                return
+            lost = self._lost if self._lost and self._has_all_lost else pruning.lost_contents(connection)
+        pruning.prune_contents(self._database, lost)
+        self._lost = array("q")
 
     def _check_vectors(self, outcomes: Sequence[Outcome]) -> None:
         vectors = [outcome.vector for outcome in outcomes if outcome.vector is not None]
@@ -242,12 +262,14 @@ class Files:
         outcomes: Sequence[Outcome],
         content_ids: dict[bytes, int],
         touched: list[int],
-    ) -> list[Recorded]:
-        """Write the files' rows: the only place that sets a state for files that were read."""
-        changed = [outcome.item.file_id for outcome in outcomes if outcome.item.file_id is not None]
-        if changed:
-            before = sa.select(_FILES.c.content_id).where(_FILES.c.id.in_(changed), _FILES.c.content_id.is_not(None))
-            touched += connection.scalars(before).all()
+    ) -> tuple[list[Recorded], list[int]]:
+        """Write the files' rows: the only place that sets a state for files that were read.
+
+        Returns what became of each, and the contents that were some of these files' and are no longer.
+        """
+        had = self._contents_of_files(connection, [outcome.item.file_id for outcome in outcomes])
+        touched += had.values()
+        has = dict[int | None, int | None](had)
         gone = self._missing_files(connection, list(content_ids.values()))
         placed, moved, recorded = [], [], []
         for outcome in outcomes:
@@ -256,11 +278,15 @@ class Files:
                 if result.trouble is Trouble.VANISHED:
                     recorded.append(Recorded.VANISHED)
                     continue
-                state = _STATE_OF[result.trouble]
-                placed.append(_file_values(item, state=state, trouble=result.trouble.value, reason=result.reason))
+                trouble, state = result.trouble, _STATE_OF[result.trouble]
+                kept_id = had.get(item.file_id) if trouble in _MAY_COME_BACK else None
+                has[item.file_id] = kept_id
+                placed.append(
+                    _file_values(item, state=state, content_id=kept_id, trouble=trouble.value, reason=result.reason)
+                )
                 recorded.append(Recorded(state))
                 continue
-            content_id = content_ids[result.digest]
+            content_id = has[item.file_id] = content_ids[result.digest]
             values = _file_values(
                 item,
                 state="indexed",
@@ -289,7 +315,16 @@ class Files:
                 row.on_conflict_do_update(index_elements=["root_id", "folder", "name"], set_=kept),
                 [{**values, "added_at": added_at} for values in placed],
             )
-        return recorded
+        return recorded, [content_id for file_id, content_id in had.items() if has[file_id] != content_id]
+
+    def _contents_of_files(self, connection: sa.Connection, file_ids: Sequence[int | None]) -> dict[int | None, int]:
+        """The content that each file has, by the file; those without one are left out."""
+        columns = _FILES.c
+        known = [id for id in file_ids if id is not None]
+        statement = sa.select(columns.id, columns.content_id).where(
+            columns.id.in_(known), columns.content_id.is_not(None)
+        )
+        return {id: content_id for id, content_id in connection.execute(statement)} if known else {}  # noqa: C416
 
     def _missing_files(
         self, connection: sa.Connection, content_ids: Sequence[int]

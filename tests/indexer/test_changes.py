@@ -13,8 +13,18 @@ from PIL import Image
 from small_library import write_photo, write_photos
 
 from photoseek import PhotoLibrary, indexing
+from photoseek.indexer import embedding
+from photoseek.storage import pruning
+from photoseek.storage.files import Files
 
 # New, unchanged, changed
+
+
+def kept(library: PhotoLibrary) -> set[int]:
+    """How many contents, prepared pictures and vectors the catalog holds: one number where they agree."""
+    with library._store.catalog.database.reading() as connection:
+        tables = ("contents", "prepared", "embeddings")
+        return {connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one() for table in tables}
 
 
 def test_new_photos_are_indexed_and_found(library: PhotoLibrary, photos: Path) -> None:
@@ -52,6 +62,55 @@ def test_a_changed_photo_is_embedded_anew_and_the_old_picture_is_gone(library: P
     assert found(library, "green")[0] == "a.png"
     assert library.status().photos == 2
     assert len(library.search("red", limit=10)) == 2
+
+
+def test_what_a_photo_showed_before_it_changed_or_broke_goes_from_the_catalog(
+    library: PhotoLibrary, photos: Path, tmp_path: Path
+) -> None:
+    write_photos(photos, 5)
+    shutil.copy(photos / "02.png", photos / "copy.png")
+    index(library, photos)
+    edit(photos / "00.png", "green")
+    (photos / "01.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    edit(photos / "02.png", "pink")
+    (photos / "03.png").unlink()
+    report = index(library)
+    assert (report.indexed, report.failed, report.missing) == (2, 1, 1)
+    assert kept(library) == {6 - 1}, "the copy and the missing photo keep theirs"
+    assert library.export_vectors(tmp_path / "vectors") == 5
+    assert library.verify().problems == []
+    library.add((photos / "04.png").read_bytes(), id="mine")
+    library.add((photos / "00.png").read_bytes(), id="mine")
+    assert kept(library) == {5}
+    library.forget(photos)
+    assert kept(library) == {1}
+
+
+@pytest.mark.parametrize("ending", ["index", "forget"])
+def test_what_a_run_that_was_killed_left_goes_with_the_next_one(
+    library: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    write_photos(photos, 5)
+    index(library, photos)
+    edit(photos / "00.png", "green")
+
+    def killed(_self: Files) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "prune", killed)
+        with pytest.raises(KeyboardInterrupt):
+            index(library)
+    assert kept(library) == {6}
+    assert library.verify().problems == []
+    if ending == "index":
+        edit(photos / "01.png", "pink")
+        index(library)
+        assert kept(library) == {5}
+    else:
+        library.forget(photos / "00.png")
+        assert kept(library) == {4}
+    assert library._store.catalog.setting(pruning.NOTE) is None
 
 
 def test_a_touched_file_is_read_but_not_embedded(library: PhotoLibrary, photos: Path) -> None:
@@ -159,8 +218,22 @@ def _names_swapped(photos: Path) -> None:
     (photos / "x").rename(photos / "01.png")
 
 
-@pytest.mark.parametrize("move", [_half_within, _all_within, _renamed_each, _names_swapped])
-def test_moves_embed_nothing(library: PhotoLibrary, photos: Path, move: Callable[[Path], None]) -> None:
+def _names_turned(photos: Path) -> None:
+    for number in reversed(range(8)):
+        (photos / f"{number:02}.png").rename(photos / f"{number + 1:02}.png")
+    (photos / "08.png").rename(photos / "00.png")
+
+
+@pytest.mark.parametrize("move", [_half_within, _all_within, _renamed_each, _names_swapped, _names_turned])
+@pytest.mark.parametrize("together", [1, 512])
+def test_moves_embed_nothing(
+    library: PhotoLibrary,
+    photos: Path,
+    move: Callable[[Path], None],
+    together: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(embedding, "COMMIT_ITEMS", together)
     write_photos(photos, 8)
     index(library, photos)
     digests = {path.name: path.read_bytes() for path in photos.glob("*.png")}

@@ -127,6 +127,25 @@ def test_failures_of_the_surroundings_are_tried_again_at_every_run(
     assert (report.indexed, report.failed, library.status().failed) == (1, 0, 0)
 
 
+def test_a_photo_that_cannot_be_read_for_a_while_keeps_its_vector(
+    library: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "DecodeWorkers", Failing)
+    monkeypatch.setattr(Failing, "broken", False)
+    write_photos(photos, 2)
+    write_photo(photos / "bad.png", "red", seed=9)
+    assert index(library, photos).embedded == 3
+    monkeypatch.setattr(Failing, "broken", True)
+    os.utime(photos / "bad.png", (5, 5))
+    assert index(library).failed == 1
+    assert "bad.png" not in found(library, include_missing=True)
+    assert library.verify().problems == []
+    monkeypatch.setattr(Failing, "broken", False)
+    report = index(library)
+    assert (report.unchanged + report.indexed, report.embedded) == (3, 0)
+    assert "bad.png" in found(library)
+
+
 def test_a_broken_file_is_tried_again_when_it_changes_or_when_asked_for(
     library: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
