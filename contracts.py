@@ -424,8 +424,11 @@ class VectorStore(Protocol):
 
     def vectors(self, embedding_ids: Sequence[int]) -> Embeddings: ...
 
-    def by_date(self, embedding_ids: Sequence[int]) -> list[int]:
-        """The same embeddings by date taken, the newest first; undated ones last, by id."""
+    def by_date(self, embedding_ids: Sequence[int], *, include_missing: bool = False) -> list[int]:
+        """The same embeddings by date taken, the newest first; undated ones last, by id.
+
+        The date of an embedding is the newest of its visible files, or of all with `include_missing`.
+        """
         ...
 
     def fingerprints(self, embedding_ids: Sequence[int]) -> NDArray[np.uint64]:

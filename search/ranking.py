@@ -211,9 +211,11 @@ class _Ranking:
             return self._store.search(self._question.vector, count, allowed=self._allowed, exact=exact)
         if self._dated is None:
             assert self._allowed is not None, "a question without words or pictures has a condition"
-            self._dated = np.array(self._store.by_date(self._allowed.ids().tolist()), dtype=np.int64)
-        ids = self._dated[:count]
-        return Candidates(ids, np.ones(len(ids), dtype=np.float32), exact=True)
+            ids = self._allowed.ids().tolist()
+            dated = self._store.by_date(ids, include_missing=self._options.include_missing)
+            self._dated = np.array(dated, dtype=np.int64)
+        first = self._dated[:count]
+        return Candidates(first, np.ones(len(first), dtype=np.float32), exact=True)
 
     def _ordered(self, pool: list[int], scores: dict[int, float], wanted: int) -> dict[int, list[PhotoRow]]:
         """The files of at least the first `wanted` photos of the pool, in the order of the answer."""

@@ -47,7 +47,8 @@ _DATES = """
     SELECT e.id, max(c.taken_at) AS taken_at FROM embeddings e
     JOIN prepared p ON p.picture_digest = e.picture_digest AND p.preprocessing = :preprocessing
     JOIN contents c ON c.digest = p.content_digest
-    WHERE e.id IN :keys AND +e.space_id = :space GROUP BY e.id
+    JOIN files f ON f.content_id = c.id
+    WHERE e.id IN :keys AND +e.space_id = :space AND f.state = 'indexed'{visible} GROUP BY e.id
 """
 
 
@@ -99,9 +100,10 @@ class Rows:
         with self._database.reading() as connection:
             return list(connection.scalars(statement.limit(limit).offset(offset)))
 
-    def by_date(self, embedding_ids: Sequence[int]) -> list[int]:
+    def by_date(self, embedding_ids: Sequence[int], *, include_missing: bool = False) -> list[int]:
         """The same embeddings by date taken, the newest first; undated ones last, by id."""
-        statement = sa.text(_DATES).bindparams(sa.bindparam("keys", expanding=True))
+        visible = "" if include_missing else " AND f.missing = 0"
+        statement = sa.text(_DATES.format(visible=visible)).bindparams(sa.bindparam("keys", expanding=True))
         dates: dict[int, str] = {}
         with self._database.reading() as connection:
             for first in range(0, len(embedding_ids), VALUES_PER_STATEMENT):

@@ -181,9 +181,9 @@ class View:
         facts = self.snapshot.facts(self._catalog)
         return facts.count_undated() if facts is not None else self._rows.count_undated()
 
-    def by_date(self, embedding_ids: Sequence[int]) -> list[int]:
+    def by_date(self, embedding_ids: Sequence[int], *, include_missing: bool = False) -> list[int]:
         """The same embeddings by date taken, the newest first; undated ones last, by id."""
-        return self._rows.by_date(embedding_ids)
+        return self._rows.by_date(embedding_ids, include_missing=include_missing)
 
     def words_in(self, phrases: Sequence[str], file_ids: Sequence[int]) -> dict[int, dict[str, float]]:
         """Where the phrases stand, by file: `file name "IMG_2041"`, each with 1.0, as `Match.why` has it."""

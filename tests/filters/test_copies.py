@@ -15,15 +15,19 @@ from photoseek.conditions import Condition
 EXIF_IFD, TAKEN = 0x8769, 0x9003
 
 
+def save(image: Image.Image, path: Path, year: int | None) -> None:
+    exif = Image.Exif()
+    if year is not None:
+        exif.get_ifd(EXIF_IFD)[TAKEN] = f"{year}:06:01 12:00:00"
+    image.save(path, exif=exif)
+
+
 @pytest.fixture
 def copies(library: PhotoLibrary, photos: Path) -> PhotoLibrary:
     """The same pixels in three files: `a.jpg` of 2001, `b.jpg` of 2008, and `c.jpg` without a date."""
     image = Image.new("RGB", (40, 40), COLOURS["red"])
     for name, year in (("a", 2001), ("b", 2008), ("c", None)):
-        exif = Image.Exif()
-        if year is not None:
-            exif.get_ifd(EXIF_IFD)[TAKEN] = f"{year}:06:01 12:00:00"
-        image.save(photos / f"{name}.jpg", exif=exif)
+        save(image, photos / f"{name}.jpg", year)
     write_photo(photos / "blue.png", "blue")
     library.index(photos)
     return library
@@ -59,6 +63,21 @@ def test_quoted_words_show_the_file_that_has_them(copies: PhotoLibrary) -> None:
         (match,) = copies.search(f'red "{name}"')
         assert match.path is not None
         assert match.path.stem == name
+
+
+def test_a_photo_has_the_date_of_the_files_that_are_shown(copies: PhotoLibrary, photos: Path) -> None:
+    def order() -> list[int]:
+        found = copies.search('"jpg"')
+        assert [photo.id for photo in copies.photos(where=where.words("jpg"))] == [match.id for match in found]
+        return [len(match.ids) for match in found]
+
+    save(Image.new("RGB", (40, 40), COLOURS["green"]), photos / "d.jpg", 2005)
+    copies.index()
+    assert order() == [3, 1]
+    (photos / "b.jpg").unlink()
+    copies.index()
+    assert order() == [1, 2]
+    assert [len(match.ids) for match in copies.search('"jpg"', include_missing=True)] == [3, 1]
 
 
 def test_a_photo_by_its_id_comes_with_its_copies(copies: PhotoLibrary) -> None:

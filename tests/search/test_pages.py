@@ -73,7 +73,7 @@ class Shelf:
             if id in self.scores
         ]
 
-    def by_date(self, embedding_ids: object) -> list[int]:
+    def by_date(self, embedding_ids: object, *, include_missing: bool = False) -> list[int]:
         assert isinstance(embedding_ids, list)
         return sorted(sorted(embedding_ids), key=lambda id: self.dates.get(id, ""), reverse=True)
 
