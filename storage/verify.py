@@ -90,8 +90,9 @@ def repair(catalog: Catalog, library: Path, report: VerifyReport) -> None:
         bad = _bad_vectors(catalog, space, VerifyReport())
         if bad:
             with catalog.database.writing() as connection:
-                _drop_vectors(connection, bad)
-            report.repaired.append(f"{len(bad)} damaged vectors removed: the next index run computes them again")
+                _drop_vectors(connection, space, bad)
+            again = "the next index run" if space.state == "active" else f'"models use {space.model}"'
+            report.repaired.append(f"{len(bad)} damaged vectors removed: {again} computes them again")
         generation = generations.current(space)
         if generation is not None and (bad or any(_generation_problems(catalog, space, generation))):
             with catalog.database.writing() as connection:
@@ -203,17 +204,21 @@ def _reread(connection: sa.Connection) -> int:
     ).rowcount
 
 
-def _drop_vectors(connection: sa.Connection, ids: list[int]) -> None:
-    """Remove vectors and make their files look changed, so that the next run embeds them."""
+def _drop_vectors(connection: sa.Connection, space: Space, ids: list[int]) -> None:
+    """Remove vectors. Where the space answers, their files look changed then, so that the next run embeds them."""
+    of_vector = (
+        "SELECT c.id FROM embeddings e CROSS JOIN prepared p ON p.picture_digest = e.picture_digest"
+        " CROSS JOIN contents c ON c.digest = p.content_digest WHERE e.id = ? AND p.preprocessing = ?"
+    )
+    touched: list[int] = []
     for id in ids:
+        touched += connection.exec_driver_sql(of_vector, (id, space.preprocessing)).scalars()
+        connection.exec_driver_sql("INSERT OR IGNORE INTO masked VALUES (?, ?)", (id, space.id))
+        connection.exec_driver_sql("DELETE FROM embeddings WHERE id = ?", (id,))
+    touch_contents(connection, touched)
+    if space.state == "active":
         connection.exec_driver_sql(
             "UPDATE files SET state = 'failed', trouble = 'surroundings', reason = 'its stored vector was damaged'"
-            " WHERE state = 'indexed' AND content_id IN (SELECT c.id FROM contents c"
-            " JOIN prepared p ON p.content_digest = c.digest JOIN embeddings e ON e.picture_digest = p.picture_digest"
-            " WHERE e.id = ?)",
-            (id,),
+            " WHERE state = 'indexed' AND content_id IN (SELECT content_id FROM temp.touched)"
         )
-        connection.exec_driver_sql(
-            "INSERT OR IGNORE INTO masked SELECT id, space_id FROM embeddings WHERE id = ?", (id,)
-        )
-        connection.exec_driver_sql("DELETE FROM embeddings WHERE id = ?", (id,))
+    refresh_mask(connection)

@@ -124,3 +124,27 @@ def test_there_must_be_a_library(library: PhotoLibrary) -> None:
     for ask in (library.spaces, library.prune_models):
         with pytest.raises(LibraryNotFoundError):
             ask()
+
+
+@pytest.mark.parametrize("state", ["retired", "active"])
+def test_a_damaged_vector_is_mended_beside_those_of_another_model(
+    changed: PhotoLibrary, tiny_checkpoint: Path, turned_checkpoint: Path, state: str
+) -> None:
+    changed.index()
+    assert changed.use_model(tiny_checkpoint).switched
+    with closing(sqlite3.connect(changed.path / "catalog.sqlite")) as connection, connection:
+        connection.execute(
+            "UPDATE embeddings SET vector = zeroblob(length(vector)) WHERE id = (SELECT max(e.id) FROM embeddings e"
+            " JOIN spaces s ON s.id = e.space_id WHERE s.state = ?)",
+            (state,),
+        )
+    assert len(changed.verify().problems) == 1
+    report = changed.verify(repair=True)
+    assert report.problems == []
+    hidden = state == "active"
+    assert (changed.status().failed, len(changed.search("red", limit=100))) == (hidden, 29 - hidden)
+    assert changed.index().embedded == hidden
+    assert (changed.status().failed, len(changed.search("red", limit=100))) == (0, 29)
+    assert changed.use_model(turned_checkpoint).report.embedded == 1 - hidden
+    assert changed.verify().problems == []
+    assert len(changed.search("red", limit=100)) == 29
