@@ -271,6 +271,7 @@ class Files:
         touched += had.values()
         has = dict[int | None, int | None](had)
         gone = self._missing_files(connection, list(content_ids.values()))
+        app_roots = set(connection.scalars(sa.select(schema.roots.c.id).where(schema.roots.c.kind == "app")))
         placed, moved, recorded = [], [], []
         for outcome in outcomes:
             item, result = outcome.item, outcome.result
@@ -295,7 +296,7 @@ class Files:
                 mtime_ns=result.mtime_ns or item.mtime_ns,
             )
             candidates = gone.get(content_id)
-            if item.file_id is None and candidates:
+            if item.file_id is None and candidates and item.root_id not in app_roots:
                 # A new path with the content of a file that went missing: the file moved, its row moves with it.
                 same_name = next((file for file in candidates if file[1] == item.name), candidates[0])
                 candidates.remove(same_name)

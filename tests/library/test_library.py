@@ -344,6 +344,22 @@ def test_app_pictures_are_added_found_replaced_and_removed(library: PhotoLibrary
     assert library.verify().problems == []
 
 
+def test_an_app_picture_takes_no_missing_photos_place(filled: PhotoLibrary, photos: Path, tmp_path: Path) -> None:
+    (match,) = filled.search("red", limit=1)
+    assert match.path is not None
+    data = match.path.read_bytes()
+    match.path.rename(tmp_path / "aside.png")
+    assert filled.index().missing == 1
+    assert filled.add(data, id="mine").ids == ("mine",)
+    assert filled.status().missing == 1
+    (tmp_path / "aside.png").rename(match.path)
+    assert filled.index().returned == 1
+    photo = filled.get(match.id)
+    assert photo is not None
+    assert (photo.id, photo.path) == (match.id, match.path)
+    assert set(photo.ids) == {match.id, "mine"}
+
+
 @pytest.mark.parametrize("id", ["", "file-7", "file-"])
 def test_ids_of_files_cannot_be_given(library: PhotoLibrary, id: str) -> None:
     with pytest.raises(UsageError):
