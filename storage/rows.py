@@ -117,8 +117,10 @@ class Rows:
     def fitting(self, condition: Condition, file_ids: Sequence[int]) -> set[int]:
         """Of these files, those on which the condition holds."""
         files, contents = schema.files, schema.contents
-        chosen = compile_condition(condition & OfFiles(tuple(file_ids)), self._catalog.roots())
-        statement = sa.select(files.c.id).join(contents, contents.c.id == files.c.content_id).where(chosen)
+        roots = self._catalog.roots()
+        # Joined here and not as one condition, which might be larger than a caller's may be.
+        chosen = [compile_condition(part, roots) for part in (condition, OfFiles(tuple(file_ids)))]
+        statement = sa.select(files.c.id).join(contents, contents.c.id == files.c.content_id).where(*chosen)
         with self._database.reading() as connection:
             return set(connection.scalars(statement))
 

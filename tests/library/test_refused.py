@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from functools import reduce
@@ -174,8 +175,10 @@ def test_words_may_be_any_text(filled: PhotoLibrary, text: str) -> None:
     ],
 )
 def test_hundreds_of_conditions_are_answered(
-    filled: PhotoLibrary, condition: Callable[[], Condition], exact: bool
+    filled: PhotoLibrary, photos: Path, condition: Callable[[], Condition], exact: bool
 ) -> None:
+    shutil.copy(photos / "red.png", photos / "copy.png")
+    filled.index()
     filled.photos(where=condition())
     filled.search("red", where=condition(), exact=exact, include_missing=exact)
 
