@@ -129,8 +129,9 @@ def index_folders(
                 gone = [id for change in changes if change.available for id in change.missing_ids]
                 run.report.missing = files.count_missing(gone)
             if store.catalog.setting(INCOMPLETE) is not None and not run.report.cancelled:
-                lists.append(unembedded(store, space))
-                run.add_roots(store.catalog.roots())
+                roots = store.catalog.roots()
+                run.add_roots(roots)
+                lists.append(unembedded(store, space, roots))
                 run.read(lists[-1:], only_vectors=True)
         finally:
             for worklist in lists:
@@ -336,14 +337,16 @@ def _never() -> NoReturn:
     raise AssertionError("a dry run reads no photo")
 
 
-def unembedded(store: Store, space: Space) -> Worklist:
-    """One reachable file for each visible content without a vector in the space."""
+def unembedded(store: Store, space: Space, roots: Sequence[Root]) -> Worklist:
+    """One reachable file below these roots for each visible content without a vector in the space."""
     worklist = Worklist()
+    known = {root.id for root in roots}
     after = 0
     while contents := store.spaces.unembedded_contents(space, CONTENTS_PER_QUERY, after):
         after = contents[-1]
         for item in store.files(space).reachable_files(contents):
-            worklist.add(item)
+            if item.root_id in known:
+                worklist.add(item)
     return worklist
 
 

@@ -126,7 +126,8 @@ class _Build:
     def _embed(self) -> tuple[int, int]:
         """Embed every reachable photo without a vector; returns how many were listed, and how many were stored."""
         store, report = self._store, self._report
-        worklist = unembedded(store, self._space)
+        roots = store.catalog.roots()  # before their files: others may add and remove some meanwhile
+        worklist = unembedded(store, self._space, roots)
         try:
             if len(worklist) and self._space.state == "retired":
                 with store.brief_lock(self._cancel):
@@ -140,7 +141,7 @@ class _Build:
                 on_progress=self._on_progress,
                 cancel=self._cancel,
             )
-            run.add_roots(store.catalog.roots())
+            run.add_roots(roots)
             run.read([worklist])
         finally:
             worklist.close()

@@ -12,7 +12,7 @@ import pytest
 from fakes import ColourVision
 from small_library import stored_files, stored_vectors, write_photo, write_photos
 
-from photoseek import IndexSettings, PhotoLibrary, Progress
+from photoseek import IndexSettings, PhotoLibrary, Progress, model_change
 from photoseek.errors import LibraryBusyError, LibraryNotFoundError
 from photoseek.storage import generations
 
@@ -273,6 +273,42 @@ def test_cancelling_ends_the_wait_for_another_writer(
     for thread in threads:
         thread.join()
     assert (change.switched, change.report.cancelled) == (False, True)
+    assert filled.verify().problems == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_folders_that_come_and_go_while_the_photos_are_listed_disturb_nothing(
+    filled: PhotoLibrary,
+    photos: Path,
+    tmp_path: Path,
+    turned_checkpoint: Path,
+    open_library: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+) -> None:
+    other = open_library(model="auto")  # type: ignore[arg-type]
+    write_photos(tmp_path / "second", 2, first_seed=100)
+    write_photos(tmp_path / "third", 2, first_seed=200)
+    filled.index(tmp_path / "second")
+    listed, looks = model_change.unembedded, 0
+
+    def meddle() -> None:
+        assert other.index(tmp_path / "third").indexed == 2
+        assert other.remove_root(tmp_path / "second") == 2
+
+    def meddling(*arguments: object) -> object:
+        nonlocal looks
+        looks += 1
+        if looks == 1 and when == "before":
+            meddle()
+        worklist = listed(*arguments)  # type: ignore[arg-type]
+        if looks == 1 and when == "after":
+            meddle()
+        return worklist
+
+    monkeypatch.setattr(model_change, "unembedded", meddling)
+    assert filled.use_model(turned_checkpoint).switched
+    assert found(filled) == {*photos.iterdir(), *(tmp_path / "third").iterdir()}
     assert filled.verify().problems == []
 
 
