@@ -34,6 +34,8 @@ FREE_SHARE = 0.1
 """Below this, what the file would lose is not worth writing it anew; new photos fill it soon."""
 SHRINK_COPIES = 2.5
 """Room that VACUUM takes: a temporary copy and the same in the WAL, each with a little beside."""
+NAMES_PER_STATEMENT = 30_000
+"""SQLite takes at most 32,766 bound values in one statement."""
 
 
 def utc_now() -> str:
@@ -317,13 +319,16 @@ class Catalog:
     def app_file_ids(self, root_path: bytes, names: Sequence[bytes]) -> list[int]:
         """Files of the root of app pictures by name, in the order of the names; unknown ones are left out."""
         files = schema.files.c
-        statement = (
+        of_root = (
             sa.select(files.name, files.id)
             .join_from(schema.files, schema.roots)
-            .where(schema.roots.c.path == root_path, files.name.in_(names))
+            .where(schema.roots.c.path == root_path)
         )
+        found: dict[bytes, int] = {}
         with self.database.reading() as connection:
-            found = {name: id for name, id in connection.execute(statement)}  # noqa: C416 - rows are no pairs to mypy
+            for first in range(0, len(names), NAMES_PER_STATEMENT):
+                part = names[first : first + NAMES_PER_STATEMENT]
+                found.update((name, id) for name, id in connection.execute(of_root.where(files.name.in_(part))))
         return [found[name] for name in names if name in found]
 
     def file_ids_at(self, path: bytes) -> list[int]:

@@ -137,6 +137,12 @@ def test_what_the_catalog_cannot_look_for_is_refused(condition: Callable[[], obj
         condition()
 
 
+def test_a_search_takes_any_number_of_ids(filled: PhotoLibrary) -> None:
+    ids = [filled.add(png(), id="mine").id, *(f"file-{number}" for number in range(1000, 40_000))]
+    ids += [f"picture-{number}" for number in range(300_000)]
+    assert [match.id for match in filled.search("red", ids=ids)] == ["mine"]
+
+
 def test_an_id_that_is_no_text_is_nobodys(filled: PhotoLibrary) -> None:
     assert filled.get("\ud800") is None
     assert filled.remove(["\ud800", "\udcff"]) == 0
