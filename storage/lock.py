@@ -91,9 +91,12 @@ class ProcessLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._note.unlink(missing_ok=True)
-        self._holder = None
-        self._lock.release()
+        try:
+            with suppress(OSError):  # somebody who reads it just now, on Windows, or a drive that went away
+                self._note.unlink(missing_ok=True)
+        finally:
+            self._holder = None
+            self._lock.release()
 
     def free(self) -> bool:
         """Does nobody hold the lock at this moment?"""

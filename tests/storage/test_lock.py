@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -104,3 +104,19 @@ def test_asking_who_changes_the_model_takes_nothing(tmp_path: Path) -> None:
         with WriterLock(tmp_path):
             pass
     assert ModelChangeLock(tmp_path).free()
+
+
+@pytest.mark.parametrize("error", [PermissionError, KeyboardInterrupt])
+def test_a_lock_is_given_back_also_where_its_note_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def refuse(_path: Path, missing_ok: bool = False) -> None:
+        raise error
+
+    lock = WriterLock(tmp_path)
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt), lock:
+        patch.setattr(Path, "unlink", refuse)
+    assert not lock.held
+    assert lock.free()
+    with WriterLock(tmp_path) as again:
+        assert again.held
