@@ -23,6 +23,7 @@ be read during indexing is a value in the report (`contracts.ReadFailure`), neve
 
 from __future__ import annotations
 
+import errno
 import operator
 from pathlib import Path
 
@@ -140,3 +141,8 @@ def check_whole(least: int, *, optional: bool = False, **numbers: object) -> Non
             fits = False
         if not fits:
             raise UsageError(f"{name} must be a whole number, {least} or more, not {number!r}")
+
+
+def disk_full(error: OSError) -> bool:
+    """Is this the system's way of saying that a disk or quota is exhausted?"""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

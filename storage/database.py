@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,8 +140,3 @@ class Database:
                 hint="the library must lie on a local disk that you may write to",
             )
         return LibraryError(f"the catalog {self.path} refused a statement: {error}")
-
-
-def disk_full(error: OSError) -> bool:
-    """Is this the system's way of saying that a disk or quota is exhausted?"""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from photoseek.errors import PhotoseekError, StorageFullError
+from photoseek.errors import PhotoseekError, StorageFullError, disk_full
 from photoseek.paths import unfinished
-from photoseek.storage.database import disk_full
 
 
 def sync_folder(folder: Path) -> None:

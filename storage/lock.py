@@ -11,8 +11,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from photoseek.errors import Cancelled, LibraryBusyError, LibraryUnreadableError, StorageFullError
-from photoseek.storage.database import disk_full
+from photoseek.errors import Cancelled, LibraryBusyError, LibraryUnreadableError, StorageFullError, disk_full
 
 BRIEF_WAIT_S = 30.0
 """How long a writer waits for one that holds the lock only for moments; then something must be wrong with it."""

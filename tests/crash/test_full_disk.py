@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -173,3 +174,37 @@ def test_an_unfinished_folder_disappears_whatever_the_error(tmp_path: Path) -> N
         with pytest.raises(told):
             fill_and_fail(raised)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_of_temporary_files_is_told(
+    library: PhotoLibrary, photos: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photos(photos, 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    ballast = fill(small_disk, 0)
+    with pytest.raises(StorageFullError, match="disk of temporary files is full") as caught:
+        library.index(photos)
+    assert str(small_disk) in str(caught.value)
+    ballast.unlink()
+    assert library.index().indexed == 2
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a file on which nothing can be written")
+def test_a_temporary_file_that_cannot_be_written_is_told(
+    library: PhotoLibrary, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photos(photos, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", lambda *_arguments, **_options: open("/dev/full", "w+"))  # noqa: SIM115
+        with pytest.raises(StorageFullError, match="disk of temporary files is full"):
+            library.index(photos)
+    assert library.index(photos).indexed == 2
+
+
+def test_no_folder_for_temporary_files_is_told(
+    library: PhotoLibrary, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photos(photos, 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nothing"))
+    with pytest.raises(PhotoseekError, match="temporary files cannot be written: No such file"):
+        library.index(photos)
