@@ -1,4 +1,7 @@
-"""Paths as callers give them, checked: as bytes, since a name on the disk need not be text. And one of our own."""
+"""Paths as callers give them, checked: as bytes, since a name on the disk need not be text. And one of our own.
+
+Beside them the time of what stands there, as it is stored.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,15 @@ def library_path(path: str | os.PathLike[str]) -> Path:
             hint="name another folder, or rename this one; photos may lie in folders of any name",
         ) from error
     return folder
+
+
+def mtime_ns(status: os.stat_result) -> int:
+    """When the file changed, in nanoseconds since 1970; times before 1677 or after 2262 become the last of these.
+
+    A file system may hold any time, SQLite holds 64 bits. The same file has the same number everywhere, since
+    another number means that it changed.
+    """
+    return max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
 
 
 def unfinished(target: Path) -> Path:

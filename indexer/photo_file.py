@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from photoseek.contracts import ReadFailure, Trouble
 from photoseek.indexer.formats import SNIFF_BYTES, sniff
+from photoseek.paths import mtime_ns
 
 FILE_BYTES_MAX = 1 << 30
 """Size up to which a file is read, since it is read as a whole: 220 million pixels of uncompressed TIFF
@@ -87,7 +88,7 @@ def _read_open_file(descriptor: int, path: bytes) -> PhotoFile | ReadFailure:
     after = os.fstat(descriptor)
     if missing != 0 or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         return ReadFailure(Trouble.SURROUNDINGS, "the file changed while it was read")
-    return PhotoFile(b"".join(parts), after.st_mtime_ns)
+    return PhotoFile(b"".join(parts), mtime_ns(after))
 
 
 def _failure_of_status(status: os.stat_result) -> ReadFailure | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from photoseek.indexer.ignore import IGNORE_FILE, IgnoreRules, hidden
+from photoseek.paths import mtime_ns
 
 
 class RootUnavailableError(Exception):
@@ -83,7 +84,7 @@ def scan(root: bytes, *, under: bytes = b"", other_roots: frozenset[bytes] = fro
                 except OSError as error:
                     found.broken.append((entry.name, error.strerror or str(error)))
                 else:
-                    found.files.append((entry.name, status.st_size, status.st_mtime_ns))
+                    found.files.append((entry.name, status.st_size, mtime_ns(status)))
                 continue
             subfolder = _sort_entry(entry, root, rules, other_roots, found)
             if subfolder is not None:
@@ -138,7 +139,7 @@ def _sort_entry(
         found.broken.append((name, reason))
         return None
     if stat.S_ISREG(status.st_mode):
-        found.files.append((name, status.st_size, status.st_mtime_ns))
+        found.files.append((name, status.st_size, mtime_ns(status)))
     else:
         found.broken.append((name, "is no regular file (a pipe, socket or device)"))
     return None

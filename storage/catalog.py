@@ -24,6 +24,7 @@ from photoseek.errors import (
     UnsupportedSchemaError,
     UsageError,
 )
+from photoseek.paths import mtime_ns
 from photoseek.storage import pruning, schema, words
 from photoseek.storage.database import Database
 from photoseek.storage.masking import refresh_mask, touch_files
@@ -359,7 +360,7 @@ class Catalog:
                 files.folder == folder,
                 files.name == name,
                 files.size == status.st_size,
-                files.mtime_ns == status.st_mtime_ns,
+                files.mtime_ns == mtime_ns(status),
                 files.state == "indexed",
             )
             with self.database.reading() as connection:

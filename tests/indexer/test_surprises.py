@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fakes import OneByOne
+from fakes import ColourVision, OneByOne
 from index_runs import edit, found, index
 from small_library import write_photo, write_photos
 
-from photoseek import PhotoLibrary, indexing
+from photoseek import PhotoLibrary, indexing, where
 from photoseek.contracts import DecodeJob, ReadFailure, ReadResult, Trouble
 from photoseek.errors import StorageFullError
 
@@ -29,6 +30,20 @@ def test_names_that_are_no_text_are_indexed_and_found(library: PhotoLibrary, pho
         os.path.join(os.fsencode(photos), b"d\xff", name) for name in names
     }
     assert index(library).unchanged == 5
+
+
+def test_a_file_from_a_far_year_is_indexed_once_and_found_by_its_path(library: PhotoLibrary, photos: Path) -> None:
+    write_photos(photos, 2)
+    odd = photos / "00.png"
+    seconds = datetime(2302, 9, 24, tzinfo=UTC).timestamp()
+    os.utime(odd, (seconds, seconds))
+    if odd.stat().st_mtime != seconds:
+        pytest.skip("this file system has no such times")
+    assert (index(library, photos).indexed, index(library).unchanged) == (2, 2)
+    assert library.photos(where=where.ids(["file-1"]))[0].modified_at is not None
+    ColourVision.encoded = 0
+    assert library.search(like=odd)[0].path == odd
+    assert ColourVision.encoded == 0, "the stored vector serves: it is the same file"
 
 
 class Meddling(OneByOne):
