@@ -95,6 +95,7 @@ def report_lines(report: IndexReport, *, dry_run: bool) -> list[str]:
             f'  If the folder was renamed or moved: "photoseek roots remove {one_line(old)}" forgets the old place.'
         )
     lines += _trouble_lines("Folder not readable", report.unreadable_folders)
+    lines += _trouble_lines("Rule not understood", report.bad_rules, most=len(report.bad_rules))
     lines += _trouble_lines("Failed", report.failures)
     lines += _trouble_lines("Skipped", report.skips)
     return lines

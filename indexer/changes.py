@@ -9,6 +9,7 @@ from pathlib import Path
 
 from photoseek.contracts import FileStore, KnownFile, KnownRow, Outcome, ReadFailure, Root, Trouble, WorkItem
 from photoseek.indexer.formats import NameVerdict, judge_name
+from photoseek.indexer.ignore import IGNORE_FILE
 from photoseek.indexer.report import IndexReport, PhotoTrouble
 from photoseek.indexer.scan import RootUnavailableError, ScannedFolder, scan
 from photoseek.indexer.worklist import Worklist
@@ -61,10 +62,11 @@ class RootChanges:
         try:
             for found in scan(self.root.path, under=self.under, other_roots=other_roots):
                 if found.error is not None:
-                    path = Path(os.fsdecode(os.path.join(self.root.path, found.folder)))
-                    self.report.unreadable_folders.append(PhotoTrouble(path, found.error))
+                    self.report.unreadable_folders.append(self._trouble(found.folder, found.error))
                     protected.append(found.folder)
                     continue
+                ignore_file = os.path.join(found.folder, IGNORE_FILE)
+                self.report.bad_rules += [self._trouble(ignore_file, reason) for reason in found.bad_rules]
                 protected += found.other_roots
                 left_out += found.excluded_folders
                 known = self._store.known_files(self.root.id, found.folder) if found.folder in unvisited else {}
@@ -79,6 +81,9 @@ class RootChanges:
             else:
                 self._lose(folder, excluded=_within(folder, left_out))
         return self._found_known or not self.missing or self._moved_within()
+
+    def _trouble(self, place: bytes, reason: str) -> PhotoTrouble:
+        return PhotoTrouble(Path(os.fsdecode(os.path.join(self.root.path, place))), reason)
 
     def _compare_folder(self, found: ScannedFolder, known: dict[bytes, KnownRow]) -> None:
         report = self.report

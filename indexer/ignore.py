@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pathspec import GitIgnoreSpec
@@ -31,19 +34,27 @@ class IgnoreRules:
     levels: tuple[tuple[str, GitIgnoreSpec], ...] = ()
     """(folder relative to the root with a slash at its end, or empty for the root; its rules)."""
 
-    def below(self, folder: bytes, path: bytes) -> IgnoreRules:
+    def below(self, folder: bytes, path: bytes, on_trouble: Callable[[str], None] = lambda reason: None) -> IgnoreRules:
         """The rules that hold in `folder` (relative), whose own ignore file, if it has one, is at `path`.
+
+        A line that is no rule, or a file that is no text, is told to `on_trouble` and left out.
 
         Raises:
             OSError: the file is there and cannot be read.
         """
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                return self  # a folder of this name says nothing, a pipe would be waited for
             with open(path, "rb") as stream:
-                lines = stream.read().decode("utf-8", "surrogateescape").splitlines()
+                data = stream.read()
         except FileNotFoundError:
             return self
+        if b"\0" in data:
+            on_trouble("is no text in UTF-8, so that none of its rules hold")
+            return self
+        lines = data.decode("utf-8-sig", "surrogateescape").splitlines()
         prefix = os.fsdecode(folder) + "/" if folder else ""
-        return IgnoreRules((*self.levels, (prefix, GitIgnoreSpec.from_lines(lines))))
+        return IgnoreRules((*self.levels, (prefix, GitIgnoreSpec.from_lines(_rules(lines, on_trouble)))))
 
     def exclude(self, path: bytes, *, folder: bool) -> bool:
         """Is `path` (relative to the root) left out?"""
@@ -55,3 +66,14 @@ class IgnoreRules:
             if verdict is not None:
                 return verdict
         return False
+
+
+def _rules(lines: Sequence[str], on_trouble: Callable[[str], None]) -> Iterator[str]:
+    """The lines that are rules, blanks or comments."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            GitIgnoreSpec.from_lines([line])
+        except (ValueError, re.error):
+            on_trouble(f"line {number} is no rule and is left out: {line}")
+        else:
+            yield line

@@ -196,6 +196,7 @@ class IndexRun:
             setattr(report, name, getattr(report, name) + getattr(found, name))
         report.missing += change.missing
         report.unreadable_folders += found.unreadable_folders
+        report.bad_rules += found.bad_rules
 
     def _count_scanned(self, files: int) -> None:
         self._scanned += files

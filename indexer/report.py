@@ -49,6 +49,8 @@ class IndexReport:
     """(old root, new root): the old one cannot be reached, and every photo of it was found in the new one. Where the
     folder was renamed or moved, `remove_root` forgets the old place."""
     unreadable_folders: list[PhotoTrouble] = field(default_factory=list)
+    bad_rules: list[PhotoTrouble] = field(default_factory=list)
+    """Lines of `.photoseekignore` files that are no rules; the other lines hold."""
     to_read: int = 0
     """With `dry_run`: how many files would be read."""
     cancelled: bool = False

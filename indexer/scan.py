@@ -32,6 +32,8 @@ class ScannedFolder:
     """Sub-folders (relative to the root) that a rule leaves out."""
     other_roots: list[bytes] = field(default_factory=list)
     """Sub-folders (relative to the root) that are roots of their own."""
+    bad_rules: list[str] = field(default_factory=list)
+    """What its own `.photoseekignore` says that is no rule; the others hold."""
     error: str | None = None
     """Why the folder could not be listed; the files known in it and below keep their state."""
 
@@ -58,6 +60,7 @@ def scan(root: bytes, *, under: bytes = b"", other_roots: frozenset[bytes] = fro
     while pending or links:
         folder, rules = pending.pop() if pending else links.pop(0)
         path = os.path.join(root, folder) if folder else root
+        found = ScannedFolder(folder)
         try:
             status = os.stat(path)
             if not stat.S_ISDIR(status.st_mode):
@@ -67,14 +70,13 @@ def scan(root: bytes, *, under: bytes = b"", other_roots: frozenset[bytes] = fro
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(path) as listing:
                 entries = sorted(listing, key=operator.attrgetter("name"))
-            rules = rules.below(folder, os.path.join(path, IGNORE_FILE))
+            rules = rules.below(folder, os.path.join(path, IGNORE_FILE), found.bad_rules.append)
         except OSError as error:
             if first:
                 raise RootUnavailableError(error.strerror or str(error)) from error
             yield ScannedFolder(folder, error=error.strerror or str(error))
             continue
         first = False
-        found = ScannedFolder(folder)
         folders: list[tuple[bytes, IgnoreRules]] = []
         for entry in entries:
             # Nearly every entry: a plain file that no rule can leave out.

@@ -57,6 +57,15 @@ def test_index_says_what_it_did(command: Command, indexed: Path) -> None:
     assert report["failures"][0]["path"].endswith("broken.jpg")
 
 
+def test_index_names_lines_that_are_no_rules(command: Command, indexed: Path) -> None:
+    (indexed / ".photoseekignore").write_text("[z-a]\nred.*\n")
+    answer = command("index")
+    assert answer.code == 0
+    told = f"Rule not understood: {indexed / '.photoseekignore'}: line 1 is no rule and is left out: [z-a]"
+    assert told in answer.lines
+    assert str(indexed / "red.png") not in command("search", "red", "--paths").lines
+
+
 def test_strict_ends_with_1_while_a_photo_is_broken(command: Command, indexed: Path) -> None:
     assert command("index").code == 0
     assert command("index", "--strict").code == 1

@@ -194,7 +194,7 @@ def test_an_ignore_file_that_cannot_be_read_is_no_traceback(
 ) -> None:
     write_photos(photos / "part", 2)
     command("index", photos, "--model", tiny_checkpoint)
-    (photos / ".photoseekignore").mkdir()
+    (photos / ".photoseekignore").symlink_to(".photoseekignore")
     assert "Offline" in command("index", photos / "part").out
 
 

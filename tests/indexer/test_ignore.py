@@ -78,11 +78,41 @@ def test_a_deeper_file_overrules_a_higher_one_as_in_git(tmp_path: Path) -> None:
     assert scanned(tmp_path) == by_git(tmp_path) == {b"a/keep.jpg", b"photo.tif"}
 
 
-def test_an_ignore_file_that_cannot_be_read_protects_its_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_ignore_file_that_cannot_be_read_protects_its_folder(tmp_path: Path) -> None:
     make_tree(tmp_path)
-    (tmp_path / "a" / ".photoseekignore").mkdir()  # opening a folder fails, for root too
+    (tmp_path / "a" / ".photoseekignore").symlink_to(".photoseekignore")  # opening a loop fails, for root too
     found = {folder.folder: folder for folder in scan(os.fsencode(tmp_path))}
     assert found[b"a"].error is not None
     assert found[b"private"].error is None
+
+
+def test_lines_that_are_no_rules_are_told_and_the_others_hold(tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    (tmp_path / ".photoseekignore").write_text("a/\n!\nprivate\\\n[z-a]\n*.tif\n")
+    told = next(scan(os.fsencode(tmp_path))).bad_rules
+    assert told == [
+        "line 2 is no rule and is left out: !",
+        "line 3 is no rule and is left out: private\\",
+        "line 4 is no rule and is left out: [z-a]",
+    ]
+    assert scanned(tmp_path) == {b"keep.jpg", b"secret.jpg", b"x.jpg", b"#hash.jpg", b"caf\xe9.jpg", b"private/p.jpg"}
+
+
+def test_a_byte_order_mark_belongs_to_no_rule(tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    (tmp_path / ".photoseekignore").write_text("a/\n", encoding="utf-8-sig")
+    assert not any(name.startswith(b"a/") for name in scanned(tmp_path))
+
+
+def test_a_file_in_utf_16_is_told_once_and_rules_nothing(tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    (tmp_path / ".photoseekignore").write_text("private/\na/\n", encoding="utf-16")
+    assert next(scan(os.fsencode(tmp_path))).bad_rules == ["is no text in UTF-8, so that none of its rules hold"]
+    assert len(scanned(tmp_path)) == len(FILES)
+
+
+def test_a_pipe_or_folder_of_that_name_rules_nothing(tmp_path: Path) -> None:
+    make_tree(tmp_path)
+    os.mkfifo(tmp_path / ".photoseekignore")
+    (tmp_path / "a" / ".photoseekignore").mkdir()
+    assert len(scanned(tmp_path)) == len(FILES)
