@@ -59,7 +59,7 @@ class Searcher:
             among = Ids(tuple(sorted(set(ids))))
             where = among if where is None else where & among
         vectors = self._words(view, asked.texts)
-        return self._page(view, asked, vectors, options, _digest(query, options, where), where)
+        return self._page(view, asked, vectors, options, _digest(view, query, options, where), where)
 
     def search_many(self, texts: Sequence[str], options: PageOptions) -> list[Results]:
         """`PhotoLibrary.search_many`."""
@@ -70,7 +70,7 @@ class Searcher:
             return [Results([], exact=True) for _ in texts]
         vectors = iter(self._words(view, [text for asked in each for text in asked.texts]))
         return [
-            self._page(view, asked, [next(vectors) for _ in asked.texts], options, _digest(query, options, None))
+            self._page(view, asked, [next(vectors) for _ in asked.texts], options, _digest(view, query, options, None))
             for query, asked in zip(queries, each, strict=True)
         ]
 
@@ -275,10 +275,13 @@ def _name(picture: PictureLike) -> str:
     return f"like {os.fspath(picture)}" if isinstance(picture, str | os.PathLike) else "like the example picture"
 
 
-def _digest(query: Query, options: PageOptions, where: Condition | None) -> str:
-    """Stands for everything that decides the order of an answer, the same in every process."""
+def _digest(view: View, query: Query, options: PageOptions, where: Condition | None) -> str:
+    """Stands for everything that decides the order of an answer, the same in every process.
+
+    So does the model, whose vectors have ids of their own: a cursor names what was shown by these.
+    """
     parts = [(_identity(part), part.weight) for part in query.parts]
-    asked = (parts, repr(where))
+    asked = (parts, repr(where), view.space.id, view.space.checkpoint_digest)
     how = (options.order, options.min_confidence, options.collapse, options.exact, options.include_missing)
     return hashlib.sha256(repr((asked, how)).encode(errors="surrogatepass")).hexdigest()[:16]
 

@@ -26,7 +26,7 @@ class Cursor:
     """The end of a page."""
 
     question: str
-    """Digest of the query with its filters and order: a cursor serves no other."""
+    """Digest of the query with its filters, order and model: a cursor serves no other."""
     newest: int
     """Highest embedding id at the first page; photos added later do not come in between."""
     shown: frozenset[int]
@@ -63,6 +63,6 @@ class Cursor:
         if cursor.question != question:
             raise UsageError(
                 "this place to go on from belongs to another search",
-                hint="ask for the next page with the same words, filters and order as for the first one",
+                hint="ask with the same words, filters, order and model as for the first page, or begin anew",
             )
         return cursor

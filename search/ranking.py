@@ -52,7 +52,7 @@ class Question:
     reasons: Callable[[Sequence[int]], Mapping[int, Mapping[str, float]]] | None = None
     """More for `Match.why`, by the ids of files."""
     digest: str = ""
-    """Stands for the query with its filters and order; binds cursors to it."""
+    """Stands for the query with its filters, order and model; binds cursors to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

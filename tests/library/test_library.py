@@ -418,6 +418,21 @@ def test_the_model_is_changed_and_changed_back(
     assert names(library.search("blue"))[0] == "blue"
 
 
+def test_a_page_of_another_model_is_refused_and_goes_on_when_that_model_answers_again(
+    filled: PhotoLibrary, tiny_checkpoint: Path, turned_checkpoint: Path
+) -> None:
+    whole = [match.id for match in filled.search("red")]
+    first = filled.search("red", limit=2)
+    words = filled.search('"png"', limit=2)
+    filled.use_model(turned_checkpoint)
+    for query, page in (("red", first), ('"png"', words)):
+        with pytest.raises(UsageError, match="another search") as refused:
+            filled.search(query, limit=2, after=page.next)
+        assert "model" in (refused.value.hint or "")
+    filled.use_model(tiny_checkpoint)
+    assert [match.id for match in [*first, *filled.search("red", after=first.next)]] == whole
+
+
 def test_photos_on_a_drive_that_is_away_wait_for_a_new_model(
     library: PhotoLibrary, photos: Path, turned_checkpoint: Path, open_library: Open
 ) -> None:
