@@ -234,6 +234,7 @@ class Searcher:
         return np.asarray(vectors[0], dtype=np.float32)
 
     def _stored_vector(self, view: View, picture: PictureLike) -> NDArray[np.float32] | None:
+        """The vector of a photo of this library; None where the view, which may be older than its row, has none."""
         if isinstance(picture, Photo):
             file_ids = self.file_ids([picture.id])
         elif isinstance(picture, str | os.PathLike):
@@ -243,7 +244,10 @@ class Searcher:
         rows = self._store.rows(view.space).of_files(file_ids)
         if not rows:
             return None
-        vector = view.vectors([rows[0].embedding_id])[0]
+        try:
+            vector = view.vectors([rows[0].embedding_id])[0]
+        except KeyError:
+            return None
         return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
     def _prepared(self, picture: PictureLike, preprocessing: Preprocessing) -> Picture:

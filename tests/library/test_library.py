@@ -17,6 +17,7 @@ from PIL import Image
 from small_library import stored_vectors, write_photo, write_photos
 
 from photoseek import Match, PhotoLibrary, Query
+from photoseek.contracts import TextTower
 from photoseek.errors import (
     CheckpointError,
     LibraryBusyError,
@@ -26,6 +27,7 @@ from photoseek.errors import (
     PhotoUnreadableError,
     UsageError,
 )
+from photoseek.storage.spaces import Space
 
 Open = Callable[..., PhotoLibrary]
 
@@ -84,6 +86,21 @@ def test_a_stored_example_needs_no_model(filled: PhotoLibrary, photos: Path, ope
     write_photo(photos / "red.png", "blue", seed=3)
     os.utime(photos / "red.png", (1, 1))
     assert names(again.search(like=photos / "red.png"))[0] == "blue", "a file that changed is read anew"
+
+
+def test_an_example_that_is_indexed_while_the_search_began_is_encoded(
+    filled: PhotoLibrary, photos: Path, open_library: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = write_photo(photos / "new.png", "purple", seed=9)
+    text, other = filled._binding.text, open_library(filled.path)
+
+    def index_then_load(space: Space) -> TextTower:
+        other.index(photos)
+        return text(space)
+
+    monkeypatch.setattr(filled._binding, "text", index_then_load)
+    assert names(filled.search("purple", like=new, limit=1)) == ["purple"], "the view is that of the beginning"
+    assert "new" in names(filled.search("purple", like=new, limit=2))
 
 
 def test_weights_and_exclusions_turn_the_query(filled: PhotoLibrary, photos: Path) -> None:
