@@ -56,7 +56,7 @@ def _group_lines(group: DuplicateGroup) -> list[str]:
     for photo in group.photos:
         mark = "*" if photo is group.photos[0] else " "
         picture = f"{photo.width} x {photo.height}"
-        taken = photo.taken_at.strftime("%Y-%m-%d %H:%M:%S") if photo.taken_at else "-"
+        taken = photo.taken_at.replace(tzinfo=None).isoformat(" ", "seconds") if photo.taken_at else "-"
         notes = ["offline"] if photo.offline else []
         if len(photo.paths) > 1:
             notes.append(f"{len(photo.paths)} files")

@@ -136,7 +136,7 @@ def _score(photo: Photo, digits: int) -> str:
 
 
 def _day(photo: Photo) -> str | None:
-    return photo.taken_at.strftime("%Y-%m-%d") if photo.taken_at else None
+    return photo.taken_at.date().isoformat() if photo.taken_at else None
 
 
 def short_path(path: object) -> str:

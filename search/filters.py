@@ -157,7 +157,11 @@ class Where:
     def added_since(self, moment: datetime | date) -> Condition:
         """Came into the library at this time or later; a time without an offset is local."""
         whole = moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day)
-        return AddedSince(whole.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        try:
+            whole = whole.astimezone(UTC)
+        except (OverflowError, ValueError, OSError):  # at an end of the calendar the offset leads out of it
+            whole = whole.replace(tzinfo=UTC)
+        return AddedSince(whole.replace(tzinfo=None).isoformat(timespec="seconds") + "Z")
 
     def ids(self, ids: Sequence[str]) -> Condition:
         """One of these photos, by their ids; unknown ids are nobody's."""

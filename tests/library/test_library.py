@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from fakes import COLOURS, ColourVision
 from PIL import Image
 from small_library import stored_vectors, write_photo, write_photos
 
-from photoseek import Match, PhotoLibrary, Query
+from photoseek import Match, PhotoLibrary, Query, where
 from photoseek.contracts import TextTower
 from photoseek.errors import (
     CheckpointError,
@@ -117,6 +118,21 @@ def test_a_search_may_be_restricted_to_ids(filled: PhotoLibrary) -> None:
     assert names(filled.search("red", ids=ids)) == ["pink", "blue"]
     assert names(filled.search("red", ids=[*ids, "file-99999", "nobody"])) == ["pink", "blue"]
     assert len(filled.search("red", ids=[])) == 0
+
+
+EAST, WEST = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
+
+
+@pytest.mark.parametrize(
+    "moment", [date(1, 1, 1), datetime.min.replace(tzinfo=EAST), date(999, 1, 1), date(2026, 1, 1)]
+)
+def test_photos_were_added_since_any_day_of_the_past(filled: PhotoLibrary, moment: date) -> None:
+    assert len(filled.photos(where=where.added_since(moment))) == len(COLOURS)
+
+
+@pytest.mark.parametrize("moment", [date(9999, 12, 31), datetime.max, datetime.max.replace(tzinfo=WEST)])
+def test_no_photo_was_added_since_the_end_of_days(filled: PhotoLibrary, moment: date) -> None:
+    assert filled.photos(where=where.added_since(moment)) == []
 
 
 def test_search_many_answers_in_order(filled: PhotoLibrary) -> None:
