@@ -14,7 +14,7 @@ from photoseek import __version__
 from photoseek.common_options import engine_options, json_option, library_option, open_library, verbose_option
 from photoseek.errors import PhotoseekError
 from photoseek.filter_options import NAMES as FILTER_NAMES
-from photoseek.filter_options import condition_of, filter_options, filters_said
+from photoseek.filter_options import condition_of, filter_options, filters_said, folders_elsewhere
 from photoseek.look_options import NAMES as LOOK_NAMES
 from photoseek.look_options import look_options, terminal_for
 from photoseek.question_options import NAMES as QUESTION_NAMES
@@ -208,6 +208,9 @@ def search(
         if looks["html"] is not None:
             save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing], found.threshold)
             say(f"Wrote {looks['html']} with {counted(len(found), 'photo')}.", err=True)
+        elsewhere = folders_elsewhere(filters["folders"], library.roots()) if filters["folders"] else []
+    for folder in elsewhere:
+        say(f"{folder} lies in no indexed folder, and holds none.", err=True)
     if not found:
         least = [f"at least {min_confidence:.0%} likely"] if min_confidence else []
         said = " · ".join([*filter(None, [filters_said(filters)]), *least])

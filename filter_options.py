@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from photoseek.conditions import Condition
 from photoseek.errors import UsageError
+from photoseek.paths import absolute_path
 from photoseek.search.filters import where
 from photoseek.search.places import find_city
+
+if TYPE_CHECKING:
+    from photoseek.status import RootStatus
 
 _RATING = re.compile(r"([0-5])(\+|\.\.([0-5]))?")
 _PLACE = re.compile(r"\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*,\s*([\d.]+)\s*(km)?\s*")
@@ -72,6 +77,15 @@ def condition_of(values: dict[str, Any]) -> Condition | None:
     """
     conditions = [_built(name, values[name]) for name in NAMES if values[name]]
     return reduce(lambda left, right: left & right, conditions) if conditions else None
+
+
+def folders_elsewhere(folders: Sequence[str], roots: Sequence[RootStatus]) -> list[Path]:
+    """Those of these folders that lie in no indexed folder, and hold none."""
+    places = [absolute_path(folder) for folder in folders]
+    known = [root.path for root in roots]
+    return [
+        place for place in places if not any(place.is_relative_to(root) or root.is_relative_to(place) for root in known)
+    ]
 
 
 def _built(name: str, value: Any) -> Condition:

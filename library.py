@@ -26,7 +26,7 @@ from photoseek.search.query import WITHOUT_WEIGHT, Example, Part, PictureLike, Q
 from photoseek.search.ranking import FILE_ID_PREFIX, Collapse, Order, PageOptions
 from photoseek.search.results import Photo, Results
 from photoseek.searching import Searcher
-from photoseek.status import LibraryStatus, RootStatus, SpaceStatus, read_spaces, read_status
+from photoseek.status import LibraryStatus, RootStatus, SpaceStatus, read_roots, read_spaces, read_status
 from photoseek.storage.backup import back_up
 from photoseek.storage.exchange import export_vectors, import_vectors
 from photoseek.storage.generations import IndexSettings
@@ -438,7 +438,8 @@ class PhotoLibrary:
 
     def roots(self) -> tuple[RootStatus, ...]:
         """The indexed folders."""
-        return self.status().roots
+        self._check_usable()
+        return tuple(read_roots(self._existing().catalog).values())
 
     def move_root(self, old: str | os.PathLike[str], new: str | os.PathLike[str]) -> None:
         """Say that a root's folder has another path now; nothing is read again.

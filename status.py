@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from photoseek.contracts import Root
 from photoseek.indexer.report import PhotoTrouble
-from photoseek.storage.catalog import FileTrouble
+from photoseek.storage.catalog import Catalog, FileTrouble
 from photoseek.storage.spaces import Space
 from photoseek.storage.store import Store
 from photoseek.storage.vectors import BYTES_PER_NUMBER
@@ -109,8 +108,7 @@ class LibraryStatus:
 def read_status(store: Store) -> LibraryStatus:
     """Ask every part of a library's storage once."""
     catalog = store.catalog
-    unended = catalog.unended_roots()
-    roots = {root.id: read_root(root, unended) for root in catalog.roots() if root.kind == "folder"}
+    roots = read_roots(catalog)
     counts = catalog.counts(away={id for id, root in roots.items() if not root.online})
     troubles = catalog.troubles()
     space = store.spaces.active()
@@ -136,10 +134,16 @@ def read_status(store: Store) -> LibraryStatus:
     )
 
 
-def read_root(root: Root, unended: Collection[int]) -> RootStatus:
-    """One root as it is now."""
-    online = root.online and os.path.isdir(root.path)
-    return RootStatus(Path(os.fsdecode(root.path)), online, root.scanned_at, root.id in unended)
+def read_roots(catalog: Catalog) -> dict[int, RootStatus]:
+    """The indexed folders as they are now, by the roots' ids."""
+    unended = catalog.unended_roots()
+    return {
+        root.id: RootStatus(
+            Path(os.fsdecode(root.path)), root.online and os.path.isdir(root.path), root.scanned_at, root.id in unended
+        )
+        for root in catalog.roots()
+        if root.kind == "folder"
+    }
 
 
 def read_spaces(store: Store) -> tuple[SpaceStatus, ...]:

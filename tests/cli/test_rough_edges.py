@@ -261,3 +261,16 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
     closed = ["sh", "-c", '"$@" >&-', "sh", *run, "status"]
     ended = subprocess.run(closed, stderr=subprocess.PIPE, env=environment, text=True)
     assert (ended.returncode, ended.stderr) == (1, "Error: standard output is closed\n")
+
+
+@pytest.mark.parametrize("words", [["red"], []], ids=["words", "filters alone"])
+def test_a_folder_in_which_nothing_was_indexed_is_named(
+    command: Command, photos: Path, tiny_checkpoint: Path, tmp_path: Path, words: list[str]
+) -> None:
+    write_photos(photos / "in" / "deep", 2)
+    assert command("index", photos / "in", "--model", tiny_checkpoint).code == 0
+    for known in (photos, photos / "in", photos / "in" / "deep"):
+        assert "no indexed folder" not in command("search", *words, "--folder", known).err
+    answer = command("search", *words, "--folder", photos, "--folder", tmp_path / "nowhere", "--json")
+    assert (answer.code, len(answer.lines)) == (0, 1)
+    assert answer.err == f"{tmp_path / 'nowhere'} lies in no indexed folder, and holds none.\n"
