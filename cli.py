@@ -380,7 +380,10 @@ def verify(repair: bool) -> None:
 @click.argument("target", type=click.Path())
 @library_option
 def backup(target: str) -> None:
-    """Copy the library to the new folder TARGET, at any time."""
+    """Copy the library to the new folder TARGET, at any time.
+
+    The folder that TARGET lies in must exist.
+    """
     with open_library() as library:
         library.backup(target)
     say(f"Backed up to {target}")

@@ -75,6 +75,12 @@ def test_wrong_usage_ends_with_2(command: Command, indexed: Path, arguments: lis
     refused(command(*(argument.format(photos=indexed) for argument in arguments)), 2)
 
 
+def test_a_backup_makes_no_folders_above_its_own(command: Command, indexed: Path, tmp_path: Path) -> None:
+    told = refused(command("backup", tmp_path / "drive" / "backups" / "monday"), 2)
+    assert f"there is no folder {tmp_path / 'drive' / 'backups'}" in told
+    assert not (tmp_path / "drive").exists()
+
+
 def test_a_backup_that_cannot_be_written_ends_with_1(command: Command, indexed: Path) -> None:
     refused(command("backup", indexed / "red.png" / "copy"), 1)
 
