@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import errno
 import operator
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -146,3 +147,27 @@ def check_whole(least: int, *, optional: bool = False, **numbers: object) -> Non
 def disk_full(error: OSError) -> bool:
     """Is this the system's way of saying that a disk or quota is exhausted?"""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check_ids(ids: Iterable[str], of: str) -> tuple[str, ...]:
+    """The ids of photos that `of`, an argument or a method, was given.
+
+    Raises:
+        UsageError: it is no list of texts: a text alone would be read letter by letter.
+    """
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise UsageError(f"{of} takes a list of ids, not {ids!r}", hint=f"a list of one is [{ids!r}]")
+    found = tuple(ids)
+    for id in found:
+        check_id(id)
+    return found
+
+
+def check_id(id: str) -> None:
+    """Refuse what is no id of a photo.
+
+    Raises:
+        UsageError: it is no text.
+    """
+    if not isinstance(id, str):
+        raise UsageError(f"the id of a photo is a text, not {type(id).__name__}", hint="a Photo has it as photo.id")

@@ -14,7 +14,7 @@ from photoseek import care, indexing, model_change
 from photoseek.binding import EngineOptions, ModelBinding
 from photoseek.conditions import Condition
 from photoseek.contracts import Embeddings
-from photoseek.errors import LibraryNotFoundError, UsageError, check_whole
+from photoseek.errors import LibraryNotFoundError, UsageError, check_id, check_ids, check_whole
 from photoseek.grouping import DUPLICATE_KINDS, find_clusters, find_duplicates
 from photoseek.indexer.pipeline import IndexOptions
 from photoseek.indexer.report import IndexReport, Progress
@@ -182,10 +182,11 @@ class PhotoLibrary:
         """Add a picture that is no file, under the app's own id; an id given before gets the new picture.
 
         Raises:
-            UsageError: an empty id, or one that looks like that of a file.
+            UsageError: an empty id, one that looks like that of a file, or none.
             PhotoUnreadableError: the picture cannot be read.
         """
         self._check_usable()
+        check_id(id)
         if not id or id.startswith(FILE_ID_PREFIX):
             raise UsageError(f"{id!r} cannot be the id of a picture: it is empty or begins with {FILE_ID_PREFIX!r}")
         indexing.add_picture(self._store, self._binding, self._reader, picture_bytes(picture), id)
@@ -353,13 +354,15 @@ class PhotoLibrary:
     def get(self, id: str) -> Photo | None:
         """The photo with this id, whatever its state; None when there is none with an embedding."""
         self._check_usable()
+        check_id(id)
         return self._searcher.photo(id)
 
     def remove(self, ids: str | Sequence[str]) -> int:
         """Take photos out of the library (never off the disk); returns how many files or pictures that were."""
         self._check_usable()
+        wanted = check_ids(_as_list(ids), "remove")
         with indexing.writing(self._existing()):
-            return self._store.catalog.forget_files(self._searcher.file_ids(_as_list(ids)))
+            return self._store.catalog.forget_files(self._searcher.file_ids(wanted))
 
     def vectors(self, ids: Sequence[str]) -> Embeddings:
         """Stored vectors of photos, float32 (n, dim), in the order of the ids.

@@ -16,7 +16,7 @@ from photoseek import indexing
 from photoseek.binding import ModelBinding
 from photoseek.conditions import Condition, Ids, mentions_date, replace_ids
 from photoseek.contracts import Embeddings, Picture, Preprocessing
-from photoseek.errors import PhotoUnreadableError, UsageError
+from photoseek.errors import PhotoUnreadableError, UsageError, check_ids
 from photoseek.paths import absolute, absolute_path
 from photoseek.picture_reader import PictureReader, picture_bytes
 from photoseek.search.asked import Asked
@@ -51,18 +51,20 @@ class Searcher:
         ids: Sequence[str] | None = None,
     ) -> Results:
         """`PhotoLibrary.search`."""
-        asked = _asked(query)
+        asked = _asked(query, where=where)
         view = self._store.view()
         if view is None:
             return Results([], exact=True)
         if ids is not None:
-            among = Ids(tuple(sorted(set(ids))))
+            among = Ids(tuple(sorted(set(check_ids(ids, "ids")))))
             where = among if where is None else where & among
         vectors = self._words(view, asked.texts)
         return self._page(view, asked, vectors, options, _digest(view, query, options, where), where)
 
     def search_many(self, texts: Sequence[str], options: PageOptions) -> list[Results]:
         """`PhotoLibrary.search_many`."""
+        if isinstance(texts, str):
+            raise UsageError(f"search_many takes a list of texts, not {texts!r}", hint=f"a list of one is [{texts!r}]")
         queries = [Query(text) for text in texts]
         each = [_asked(query) for query in queries]
         view = self._store.view()
@@ -176,6 +178,7 @@ class Searcher:
 
     def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
         """`PhotoLibrary.vectors`."""
+        ids = check_ids(ids, "vectors")
         view = self._store.view()
         if view is None:
             raise KeyError(ids[0] if ids else "")
@@ -260,15 +263,18 @@ class Searcher:
         return self._reader.read(picture_bytes(picture), "the example picture", preprocessing).picture
 
 
-def _asked(query: Query) -> Asked:
-    """What the query asks for.
+def _asked(query: Query, *, where: Condition | None = None) -> Asked:
+    """What the query asks for; `where` only says what a person may have meant.
 
     Raises:
         UsageError: nothing.
     """
     asked = Asked.of(query)
     if not asked.wanted and not any(part.weight > 0 for part in asked.parts):
-        raise UsageError("nothing to search for", hint='give words, as in "a red car", or an example picture')
+        hint = 'give words, as in "a red car", or an example picture'
+        if where is not None and not query.parts:
+            hint += "; library.photos(where=...) lists photos without a question"
+        raise UsageError("nothing to search for", hint=hint)
     return asked
 
 

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 from photoseek.conditions import AddedSince, Compare, Condition, Contains, Ids, Near, Shape, Taken, Under, Words
 from photoseek.contracts import FORMATS
-from photoseek.errors import UsageError
+from photoseek.errors import UsageError, check_ids
 from photoseek.paths import absolute
 from photoseek.search.phrases import has_word
 from photoseek.search.places import find_city
@@ -165,9 +165,7 @@ class Where:
 
     def ids(self, ids: Sequence[str]) -> Condition:
         """One of these photos, by their ids; unknown ids are nobody's."""
-        if isinstance(ids, str):
-            raise UsageError("where.ids takes a list of ids", hint=f"where.ids([{ids!r}])")
-        return Ids(tuple(sorted(set(ids))))
+        return Ids(tuple(sorted(set(check_ids(ids, "where.ids")))))
 
     def landscape(self) -> Condition:
         """Wider than high."""

@@ -74,10 +74,16 @@ class Query:
         return query
 
     def __add__(self, other: Query) -> Query:
-        return Query.of(self.parts + other.parts) if isinstance(other, Query) else NotImplemented
+        return Query.of(self.parts + _query(other).parts)
 
     def __sub__(self, other: Query) -> Query:
-        return self + -1 * other if isinstance(other, Query) else NotImplemented
+        return self + -1 * _query(other)
+
+    def __radd__(self, other: object) -> Query:
+        return _query(other) + self
+
+    def __rsub__(self, other: object) -> Query:
+        return _query(other) - self
 
     def __mul__(self, factor: float) -> Query:
         if isinstance(factor, bool) or not isinstance(factor, int | float):
@@ -103,6 +109,20 @@ class Query:
         wanted = [_said(part) for part in self.parts if part.weight > 0]
         unwanted = [_said(part) for part in self.parts if part.weight <= 0]
         return " and ".join(wanted) + "".join(f" without {words}" for words in unwanted)
+
+
+def _query(other: object) -> Query:
+    """What a query is put together with.
+
+    Raises:
+        UsageError: it is no query.
+    """
+    if not isinstance(other, Query):
+        given = repr(other) if isinstance(other, str) else "..."
+        raise UsageError(
+            f"a query is put together with queries, not with {type(other).__name__}", hint=f"say Query({given})"
+        )
+    return other
 
 
 def _said(part: Part) -> str:

@@ -17,6 +17,7 @@ from fakes import COLOURS, ColourVision
 from PIL import Image
 from small_library import stored_vectors, write_photo, write_photos
 
+import photoseek
 from photoseek import Match, PhotoLibrary, Query, where
 from photoseek.contracts import TextTower
 from photoseek.errors import (
@@ -193,6 +194,26 @@ def test_a_library_that_does_not_exist_is_not_made_by_reading(library: PhotoLibr
             read()  # type: ignore[no-untyped-call]
     assert not library.path.exists()
     assert not library.exists
+
+
+def test_what_a_caller_gets_has_its_type_in_the_package(filled: PhotoLibrary, photos: Path) -> None:
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    report = filled.index()
+    status, change = filled.status(), filled.use_model(filled.status().model or "")
+    values = [
+        report,
+        *report.failures,
+        status,
+        status.index,
+        *filled.roots(),
+        *filled.spaces(),
+        change,
+        filled.verify(),
+    ]
+    for value in values:
+        assert type(value).__name__ in photoseek.__all__
+        assert getattr(photoseek, type(value).__name__) is type(value)
+    assert isinstance(where.rating >= 4, photoseek.Condition)
 
 
 def test_another_model_is_refused_with_a_hint(filled: PhotoLibrary, turned_checkpoint: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from small_library import write_photo
 
-from photoseek import IndexSettings, PhotoLibrary, where
+from photoseek import IndexSettings, PhotoLibrary, Query, where
 from photoseek.conditions import Condition
 from photoseek.errors import PhotoseekError, UsageError
 
@@ -213,3 +213,59 @@ def test_the_id_of_a_file_is_one_exact_text(filled: PhotoLibrary) -> None:
 def test_words_and_places_are_text(filled: PhotoLibrary, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="text, not"):
         filled.search(**{"query": "red", **options})
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda library: library.search("red", ids="file-1"),
+        lambda library: library.photos(where=where.ids("file-1")),
+        lambda library: library.vectors("file-1"),
+        lambda library: library.search("red", ids=1),
+        lambda library: library.search_many("red"),
+    ],
+)
+def test_one_text_is_no_list_of_them(filled: PhotoLibrary, call: Callable[[PhotoLibrary], object]) -> None:
+    with pytest.raises(UsageError, match=r"takes a list of (ids|texts), not ") as refused:
+        call(filled)
+    assert "a list of one is [" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda library: library.get(5),
+        lambda library: library.remove(library.photos()[0]),
+        lambda library: library.remove(library.photos()),
+        lambda library: library.remove(5),
+        lambda library: library.search("red", ids=library.photos()),
+        lambda library: library.photos(where=where.ids([5])),
+        lambda library: library.vectors([5]),
+        lambda library: library.add(png(), id=5),
+    ],
+)
+def test_ids_are_text(filled: PhotoLibrary, call: Callable[[PhotoLibrary], object]) -> None:
+    with pytest.raises(UsageError, match=r"the id of a photo is a text, not (int|Photo)"):
+        call(filled)
+    assert filled.status().photos == 2
+
+
+@pytest.mark.parametrize(
+    "put_together",
+    [
+        lambda: Query("a street") + "people",
+        lambda: Query("a street") - "people",
+        lambda: "people" + Query("a street"),
+        lambda: "people" - Query("a street"),
+    ],
+)
+def test_a_query_is_put_together_with_queries(put_together: Callable[[], object]) -> None:
+    with pytest.raises(UsageError, match="not with str") as refused:
+        put_together()
+    assert refused.value.hint == "say Query('people')"
+
+
+def test_a_condition_alone_is_answered_with_what_lists_photos(filled: PhotoLibrary) -> None:
+    with pytest.raises(UsageError, match="nothing to search for") as refused:
+        filled.search(where=where.width > 0)
+    assert "library.photos(where=...)" in (refused.value.hint or "")
