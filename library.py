@@ -434,8 +434,7 @@ class PhotoLibrary:
         """Copy the library to the new folder `target`, at any time, also while it is being written.
 
         Raises:
-            UsageError: `target` exists, lies in the library, is not in UTF-8, or the folder that it is to lie in does not
-                exist.
+            UsageError: `target` exists, lies in the library or is not in UTF-8, or there is no folder for it to lie in.
         """
         self._check_usable()
         back_up(self._existing(), library_path(target))
