@@ -102,6 +102,7 @@ def index_folders(
     if options.dry_run:
         return _dry_run(store, paths, options, on_progress, cancel)
     with writing_space(store, binding) as space:
+        log.info("library %s, model %s (checkpoint %s)", store.folder, space.model, space.checkpoint_digest[:12])
         if settings is not None:
             settings.save(store.catalog)
         roots = store.catalog.roots()

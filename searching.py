@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +28,8 @@ from photoseek.search.ranking import FILE_ID_PREFIX, PageOptions, Question, fold
 from photoseek.search.results import Photo, Results
 from photoseek.search.similar import rule_for
 from photoseek.storage.store import Store, View
+
+log = logging.getLogger(__name__)
 
 _FILE_ID = re.compile(re.escape(FILE_ID_PREFIX) + r"[1-9][0-9]{0,17}")
 
@@ -51,6 +55,7 @@ class Searcher:
         ids: Sequence[str] | None = None,
     ) -> Results:
         """`PhotoLibrary.search`."""
+        started = time.monotonic()
         asked = _asked(query, where=where)
         view = self._store.view()
         if view is None:
@@ -59,7 +64,15 @@ class Searcher:
             among = Ids(tuple(sorted(set(check_ids(ids, "ids")))))
             where = among if where is None else where & among
         vectors = self._words(view, asked.texts)
-        return self._page(view, asked, vectors, options, _digest(view, query, options, where), where)
+        page = self._page(view, asked, vectors, options, _digest(view, query, options, where), where)
+        log.debug(
+            "%d matches of model %s (checkpoint %s) in %.0f ms",
+            len(page),
+            view.space.model,
+            view.space.checkpoint_digest[:12],
+            (time.monotonic() - started) * 1000,
+        )
+        return page
 
     def search_many(self, texts: Sequence[str], options: PageOptions) -> list[Results]:
         """`PhotoLibrary.search_many`."""
@@ -220,9 +233,13 @@ class Searcher:
         if new:
             with self._guard:
                 tower = self._binding.text(view.space)
+            started = time.monotonic()
             for text, vector in zip(new, tower.encode(new), strict=True):
                 self._store.queries.put(digest, text, vector)
                 found[text] = vector
+            log.debug("texts encoded: %d, in %.0f ms", len(new), (time.monotonic() - started) * 1000)
+        if len(found) > len(new):
+            log.debug("texts asked before, whose vectors the cache has: %d", len(found) - len(new))
         return [vector for text in texts if (vector := found[text]) is not None]
 
     def _example(self, view: View, picture: PictureLike) -> NDArray[np.float32]:

@@ -78,7 +78,7 @@ def log_to_stderr(*, verbose: bool) -> None:
     lines.setFormatter(Escaped("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[lines])
     if verbose:
-        logging.getLogger("photoseek").setLevel(logging.INFO)
+        logging.getLogger("photoseek").setLevel(logging.DEBUG)
 
 
 class CarefulCommand(click.Command):

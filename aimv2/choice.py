@@ -11,16 +11,20 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import logging
 import re
+import time
 from typing import TYPE_CHECKING
 
 from photoseek.aimv2.checkpoint import Checkpoint
 from photoseek.aimv2.sizes import TextSizes, VisionSizes
-from photoseek.aimv2.towers import EngineTextTower, EngineVisionTower, TextEngine, VisionEngine
+from photoseek.aimv2.towers import EngineTextTower, EngineVisionTower, TextEngine, Tower, VisionEngine
 from photoseek.errors import CheckpointError, MissingExtraError, NoTextTowerError, UsageError
 
 if TYPE_CHECKING:
     from photoseek.aimv2.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "numpy", "openvino", "torch")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
@@ -51,13 +55,18 @@ def load_vision_tower(
     """
     if checkpoint.vision is None:
         raise CheckpointError(f"{checkpoint.name} has no vision tower")
+    started, why = time.monotonic(), "" if precision == "auto" else ", as asked"
     name = choose_engine(engine, device, precision, for_text=False)
     computed: VisionEngine
     if name == "openvino":
         from photoseek.aimv2.openvino_engine import OpenVinoVision
-        from photoseek.aimv2.trial import remembered_precision
+        from photoseek.aimv2.trial import remembered_trial
 
-        chosen = remembered_precision(checkpoint) if precision == "auto" else precision
+        chosen = precision
+        if precision == "auto":
+            trial = remembered_trial(checkpoint)
+            chosen = trial.precision if trial else "float32"
+            why = f" ({trial.reason})" if trial else " (nothing shorter was tried yet: a long run does)"
         computed = OpenVinoVision(checkpoint, checkpoint.vision, precision=chosen, threads=threads)
     elif name == "torch":
         computed = _torch_vision(checkpoint, checkpoint.vision, device, precision, threads, long_run)
@@ -65,7 +74,23 @@ def load_vision_tower(
         from photoseek.aimv2.numpy_engine import NumpyVision
 
         computed = NumpyVision(checkpoint, checkpoint.vision, threads=threads)
-    return EngineVisionTower(computed, checkpoint.vision, checkpoint.dim)
+    tower = EngineVisionTower(computed, checkpoint.vision, checkpoint.dim)
+    _tell("pictures", checkpoint, tower, started, why)
+    return tower
+
+
+def _tell(what: str, checkpoint: Checkpoint, tower: Tower, started: float, why: str = "") -> None:
+    """Log what computes a tower."""
+    log.info(
+        "%s of %s: %s on %s in %s%s, loaded in %.1f s",
+        what,
+        checkpoint.name,
+        tower.engine,
+        tower.device,
+        tower.precision,
+        why,
+        time.monotonic() - started,
+    )
 
 
 def _torch_vision(
@@ -105,6 +130,7 @@ def load_text_tower(
             f"{checkpoint.name} has no text tower: it finds photos by example, not by words",
             hint='use a model with both towers ("photoseek models list")',
         )
+    started = time.monotonic()
     name = choose_engine(engine, device, precision, for_text=True)
     computed: TextEngine
     if name == "openvino":
@@ -120,9 +146,11 @@ def load_text_tower(
         from photoseek.aimv2.numpy_engine import NumpyText
 
         computed = NumpyText(checkpoint, checkpoint.text, threads=threads)
-    return EngineTextTower(
+    tower = EngineTextTower(
         computed, functools.partial(read_tokenizer, checkpoint, checkpoint.text), checkpoint.text, checkpoint.dim
     )
+    _tell("words", checkpoint, tower, started)
+    return tower
 
 
 def read_tokenizer(checkpoint: Checkpoint, sizes: TextSizes) -> Tokenizer:

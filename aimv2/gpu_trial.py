@@ -65,7 +65,11 @@ def load_gpu_vision(
     Raises:
         ModelError: the model does not fit the GPU's memory.
     """
-    chosen = tried_precision(checkpoint, devices[0]).precision if precision == "auto" else precision
+    chosen = precision
+    if precision == "auto":
+        trial = tried_precision(checkpoint, devices[0])
+        log.info("%s on %s: %s (%s)", checkpoint.name, devices[0], trial.precision, trial.reason)
+        chosen = trial.precision
     settings = remembered_settings(checkpoint, devices[0], chosen)
     return GpuVision(
         checkpoint,
@@ -91,7 +95,6 @@ def tried_precision(checkpoint: Checkpoint, device: torch.device) -> Trial:
         trial = Trial("float32", "the GPU has no hardware for bfloat16")
     else:
         trial = _compare_precisions(checkpoint, device)
-    log.info("%s on %s: %s (%s)", checkpoint.name, device, trial.precision, trial.reason)
     remember(key, asdict(trial))
     return trial
 

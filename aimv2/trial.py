@@ -114,12 +114,6 @@ def remembered_trial(checkpoint: Checkpoint) -> Trial | None:
         return None
 
 
-def remembered_precision(checkpoint: Checkpoint) -> str:
-    """The precision for pictures: what a trial found, float32 until there is one."""
-    trial = remembered_trial(checkpoint)
-    return trial.precision if trial else "float32"
-
-
 def judge(precision: str, exact: Embeddings, short: Embeddings, probes: Embeddings, gain: float) -> Trial:
     """Compare pictures embedded twice.
 

@@ -39,6 +39,11 @@ class RootChanges:
         self._retry_failed = retry_failed
         self.missing = 0
         """Photos that are gone; rows of files that are none, or that a rule left out, are not counted."""
+        self.folders = 0
+        self.files = 0
+        """Those that no rule leaves out."""
+        self.new = 0
+        """Files to be read that the catalog does not know; the rest of the work changed, or is tried again."""
         self._missing = array("q")
         self._returned = array("q")
         self._excluded = array("q")
@@ -71,6 +76,8 @@ class RootChanges:
                 left_out += found.excluded_folders
                 known = self._store.known_files(self.root.id, found.folder) if found.folder in unvisited else {}
                 unvisited.discard(found.folder)
+                self.folders += 1
+                self.files += len(found.files)
                 self._compare_folder(found, known)
                 on_folder(len(found.files))
         except RootUnavailableError:
@@ -92,6 +99,7 @@ class RootChanges:
             row = known.pop(name, None)
             if row is None:
                 if self._may_be_picture(name):
+                    self.new += 1
                     self.work.add(WorkItem(self.root.id, found.folder, name, size, mtime_ns))
                 else:
                     report.ignored += 1

@@ -82,6 +82,8 @@ class EmbeddingRun:
         self._tower: Future[VisionTower] | None = None
         self._threads, self._at_once = ThreadPoolExecutor(1, "photoseek-embed"), 1
         self._computed_batches = 0
+        self.computed_s = 0.0
+        """Seconds in which vectors were computed; of several threads, the sum."""
         self._pending: deque[_Batch] = deque()
         self._in_flight: set[bytes] = set()
         self._new_batch()
@@ -152,6 +154,7 @@ class EmbeddingRun:
             outcomes.append(Outcome(item, result, vector))
         self._commit(outcomes, len(batch.digests))
         self._in_flight.difference_update(batch.digests)
+        self.computed_s += seconds
         if batch.computed:
             self._learn(batch.pictures, seconds)
 

@@ -83,6 +83,7 @@ class IndexRun:
             if self._cancel.is_set():
                 self.report.cancelled = True
                 break
+            started = time.monotonic()
             change = RootChanges(
                 self._store,
                 root,
@@ -92,6 +93,7 @@ class IndexRun:
                 other_roots=folders - {root.path},
                 on_folder=self._count_scanned,
             )
+            _tell_scan(change, time.monotonic() - started)
             if not self._options.dry_run:
                 change.apply()
             self._add_scan(change)
@@ -122,19 +124,31 @@ class IndexRun:
             self.report.embedded += embedded
 
         embedding = EmbeddingRun(self._store, self._towers, commit, total=total, size=self._options.batch_size)
-        started, done = time.monotonic(), 0
+        started, done, waited = time.monotonic(), 0, 0.0
         reader = self._open_reader()
         try:
+            asked = time.monotonic()
             for item, result in self._results(reader, worklists):
+                waited += time.monotonic() - asked
                 embedding.add(item, result)
                 done += 1
                 self._tell(Progress("index", done, total, self.report.failed, *_pace(started, done, total)))
                 if self._cancel.is_set():
                     break
+                asked = time.monotonic()
             embedding.finish()
         finally:
             reader.close()
             embedding.close()
+        log.info(
+            "%d files read and %d pictures embedded in %.1f s: %.1f s of waiting for files to be decoded, %.1f s of"
+            " computing vectors beside it",
+            done,
+            self.report.embedded,
+            time.monotonic() - started,
+            waited,
+            embedding.computed_s,
+        )
         self._tell(Progress("index", done, total, self.report.failed, *_pace(started, done, total)), force=True)
         self.report.cancelled = self._cancel.is_set()
 
@@ -207,6 +221,27 @@ class IndexRun:
         if self._on_progress is not None and (force or now >= self._progress_due):
             self._progress_due = now + PROGRESS_SECONDS
             self._on_progress(progress)
+
+
+def _tell_scan(change: RootChanges, seconds: float) -> None:
+    """Log what a walk found."""
+    folder = os.fsdecode(os.path.join(change.root.path, change.under).rstrip(b"/") or b"/")
+    if not change.available:
+        log.info("%s cannot be reached, or is empty", folder)
+        return
+    log.info(
+        "%s looked at in %.1f s: folders %d, files %d, of these new %d, changed or to be tried again %d, unchanged %d;"
+        " missing %d, back %d",
+        folder,
+        seconds,
+        change.folders,
+        change.files,
+        change.new,
+        len(change.work) - change.new,
+        change.report.unchanged,
+        change.missing,
+        change.report.returned,
+    )
 
 
 def _may_be_picture(name: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from photoseek.search.cursor import Cursor
 from photoseek.search.query import Term
 from photoseek.search.results import Match, Photo, Results, Verdict, taken_time
 from photoseek.search.similar import UNMEASURED, Rule, Shots, fold_similar
+
+log = logging.getLogger(__name__)
 
 Order: TypeAlias = Literal["relevance", "newest"]
 Collapse: TypeAlias = Literal["similar"]
@@ -145,6 +148,7 @@ class _Ranking:
         """The page that the options ask for."""
         wanted = self._options.offset + self._options.limit
         candidates, chosen = self._chosen(len(self._shown) + wanted)
+        log.debug("%d candidates, %s", len(candidates.ids), "exact" if candidates.exact else "from inverted lists")
         pool = [id for id in chosen if id not in self._shown]
         scores = dict(zip(candidates.ids.tolist(), candidates.scores.tolist(), strict=True))
         groups = self._ordered(pool, scores, wanted)

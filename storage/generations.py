@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -119,6 +120,8 @@ class Generations:
             due = delta >= settings.delta_max_rows or wants_ivf or not self.whole(current) or self._outdated(current)
         if due and total:
             self.build(space, settings)
+        elif finishing:
+            log.info("no index generation is due: %d rows in the present one, %d newer", rows, delta)
         return due
 
     def whole(self, generation: Generation) -> bool:
@@ -158,6 +161,7 @@ class Generations:
         Raises:
             StorageFullError: the disk filled up; the old generation stays current.
         """
+        started = time.monotonic()
         old = self.current(space)
         if old is not None and not self._as_written(old):
             old = None  # what is damaged must not get new digests
@@ -193,7 +197,12 @@ class Generations:
                 drop_changes(connection, columns)
         self._remove(self.litter(space))
         log.info(
-            "index generation %s: %d rows, nlist %d, nprobe %d", row["folder"], len(ids), row["nlist"], row["nprobe"]
+            "index generation %s: %d rows, nlist %d, nprobe %d, written in %.1f s",
+            row["folder"],
+            len(ids),
+            row["nlist"],
+            row["nprobe"],
+            time.monotonic() - started,
         )
         generation = self.current(space)
         assert generation is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,11 @@ class Snapshot:
         self._delta_selector = _selector_without(masked, delta_ids)
         self._facts: Facts | None = None
         self._facts_guard = threading.Lock()
+
+    def __str__(self) -> str:
+        generation = f"generation {self._mapped.row.folder.name}" if self._mapped is not None else "a generation"
+        written, newer, hidden = len(self._mapped_ids), len(self._delta_ids), len(self.masked)
+        return f"view of {self.rows} vectors: {written} in {generation}, {newer} newer, {hidden} hidden"
 
     @property
     def last_id(self) -> int:
@@ -230,7 +236,10 @@ class SnapshotSource:
             version = self._data_version()
             if self._seen is not None and self._seen[0] == version:
                 return self._seen[1]
+            started = time.monotonic()
             snapshot = self._refresh(self._seen[1] if self._seen else None)
+            if snapshot is not None:
+                log.debug("%s, opened in %.0f ms", snapshot, (time.monotonic() - started) * 1000)
             self._seen = (version, snapshot) if snapshot is not None else None
             return snapshot
 

@@ -52,6 +52,35 @@ def test_log_lines_hold_no_controls_of_names(photos: Path, tiny_checkpoint: Path
     assert b"\x1b" not in line
 
 
+def test_verbose_tells_what_takes_how_long(photos: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    write_photos(photos / "sub", 3)
+
+    def told(*arguments: str) -> str:
+        command = [sys.executable, "-m", "photoseek", "--library", str(tmp_path / "library"), *arguments]
+        return subprocess.run(command, capture_output=True, check=True, text=True).stderr
+
+    first = told("-v", "index", str(photos), "--model", str(tiny_checkpoint))
+    for part in (
+        f"model {tiny_checkpoint} (checkpoint ",
+        "pictures of tiny: ",
+        " in float32",
+        f"{photos} looked at in ",
+        "folders 2, files 3, of these new 3, changed or to be tried again 0, unchanged 0; missing 0, back 0",
+        "3 files read and 3 pictures embedded in ",
+        "no index generation is due: 0 rows in the present one, 3 newer",
+    ):
+        assert part in first
+    assert "of these new 0, changed or to be tried again 0, unchanged 3;" in told("-v", "index")
+    assert told("index") == ""
+    words = told("-v", "search", "red")
+    assert "words of tiny: numpy on cpu in float32, loaded in " in words
+    assert "texts encoded: 1, in " in words
+    assert "view of 3 vectors: 0 in a generation, 3 newer, 0 hidden" in words
+    assert "3 candidates, exact" in words
+    assert "texts asked before, whose vectors the cache has: 1" in told("-v", "search", "red")
+    assert told("search", "red") == ""
+
+
 def test_without_verbose_nothing_is_told(
     command: Command, photos: Path, tiny_checkpoint: Path, quiet_afterwards: None, caplog: pytest.LogCaptureFixture
 ) -> None:
