@@ -154,7 +154,7 @@ def command_lines() -> list[str]:
 @pytest.mark.parametrize("line", command_lines())
 def test_commands_in_the_pages_are_understood(line):
     command, arguments = cli, shlex.split(line)
-    with click.Context(cli) as context:
+    with click.Context(cli, **cli.context_settings) as context:
         while isinstance(command, click.Group):
             while arguments[0].startswith("-"):
                 arguments.pop(0)  # -v
