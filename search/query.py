@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PictureLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Photo"
 """A picture: a path, the bytes of a file, a PIL image, or a photo of an earlier answer."""
 
-WITHOUT_WEIGHT = 0.5
+WITHOUT_WEIGHT = 0.6
 """How strongly an excluded word is subtracted, against 1 for a wanted one."""
 
 
