@@ -70,7 +70,8 @@ class Shown:
 def shown(answer: Results | Listing, query: Query, likely: Callable[[float], Results] | None) -> Shown:
     """All matches; with `likely`, which asks the same for a least confidence, only those that are likely enough.
 
-    A query with pictures keeps all: how likely a photo shows the words says little about the whole of it.
+    A query with pictures keeps all: how likely a photo shows the words says little about the whole of it. One with
+    exclusions gets no others instead of those that are left out: these may be what was excluded.
     """
     if isinstance(answer, Listing):
         last = answer.offset + len(answer)
@@ -82,6 +83,10 @@ def shown(answer: Results | Listing, query: Query, likely: Callable[[float], Res
     if answer.verdict == "nothing":
         below = _more(len(answer) - CLOSEST, "more below")
         return Shown(answer[:CLOSEST], threshold, above=nothing_line(query), below=below)
+    if any(part.weight < 0 for part in query.parts):
+        kept = [match for match in answer if (match.confidence or 0.0) >= threshold]
+        above = None if kept else "None of these is likely."
+        return Shown(kept, threshold, above=above, below=_more(len(answer) - len(kept), "less likely left out"))
     found = likely(threshold)
     last = found[-1].rank if found else 0
     further = (found.total_above or 0) - last if found else 0
