@@ -160,7 +160,7 @@ def search(
     """
     from photoseek.gallery import check_target
     from photoseek.show import counted
-    from photoseek.show_matches import answer_json, nothing_line, shown
+    from photoseek.show_matches import answer_json, nothing_said, shown
     from photoseek.show_page import save_page
     from photoseek.viewer import open_file
 
@@ -194,7 +194,7 @@ def search(
             found = library.search(query, order=order, min_confidence=min_confidence, **options)
             if not found and found.verdict == "nothing" and min_confidence is None and not for_scripts:
                 found = library.search(query, **options)  # none is likely enough for an order by date
-        nothing = nothing_line(query) if found.verdict == "nothing" else ""
+        nothing = nothing_said(found, query)
         if as_json:
             put(answer_json(found))
         elif only_paths or null:

@@ -78,18 +78,18 @@ def shown(answer: Results | Listing, query: Query, likely: Callable[[float], Res
         more = f'{answer.total - last:,} more: "--offset {last}" goes on.' if last < answer.total else None
         return Shown(answer, first=answer.offset + 1, below=more)
     threshold = answer.threshold
-    if likely is None or threshold is None or any(isinstance(part, Example) for part in query.parts):
+    if likely is None or threshold is None or _has_pictures(query):
         return Shown(answer, threshold)
-    if answer.verdict == "nothing":
+    if nothing := nothing_said(answer, query):
         below = _more(len(answer) - CLOSEST, "more below")
-        return Shown(answer[:CLOSEST], threshold, above=nothing_line(query), below=below)
+        return Shown(answer[:CLOSEST], threshold, above=nothing, below=below)
     if any(part.weight < 0 for part in query.parts):
         kept = [match for match in answer if (match.confidence or 0.0) >= threshold]
         above = None if kept else "None of these is likely."
         return Shown(kept, threshold, above=above, below=_more(len(answer) - len(kept), "less likely left out"))
     found = likely(threshold)
     last = found[-1].rank if found else 0
-    further = (found.total_above or 0) - last if found else 0
+    further = (found.total_above or 0) - last if found.next is not None else 0
     notes = [
         f'{further:,} more are likely: "--offset {last}" goes on.' if further > 0 else None,
         'The others are less likely; "--all" shows them.' if len(found) < len(answer) else None,
@@ -98,8 +98,15 @@ def shown(answer: Results | Listing, query: Query, likely: Callable[[float], Res
     return Shown(found, threshold, above=above, below="\n".join(filter(None, notes)) or None)
 
 
-def nothing_line(query: Query) -> str:
+def nothing_said(answer: Results | Listing, query: Query) -> str:
+    """That no photo is likely; empty where some is, and for a query with pictures, of which words are only a part."""
+    if answer.verdict != "nothing" or _has_pictures(query):
+        return ""
     return f"Nothing looks like {one_line(query)}; closest:"
+
+
+def _has_pictures(query: Query) -> bool:
+    return any(isinstance(part, Example) for part in query.parts)
 
 
 def _more(hidden: int, what: str) -> str | None:

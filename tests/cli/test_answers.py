@@ -81,6 +81,7 @@ def test_beside_a_picture_the_words_alone_hide_no_photo(command: Command, on_ter
     lines = command("search", "a submarine", "--like", on_terminal / "00.png", "--weight", 0.1, "--weight", 1).lines
     assert len(lines) == 1 + 8
     assert lines[1].endswith("00.png")
+    assert "Nothing" not in command("search", "a submarine", "--like", on_terminal / "00.png", "--paths").err
 
 
 def test_with_nothing_likely_the_newest_are_not_an_empty_library(command: Command, on_terminal: Path) -> None:
