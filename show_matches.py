@@ -91,7 +91,9 @@ def shown(answer: Results | Listing, query: Query, likely: Callable[[float], Res
     last = found[-1].rank if found else 0
     further = (found.total_above or 0) - last if found.next is not None else 0
     notes = [
-        f'{further:,} more are likely: "--offset {last}" goes on.' if further > 0 else None,
+        f'{further:,} more {"is" if further == 1 else "are"} likely: "--offset {last}" goes on.'
+        if further > 0
+        else None,
         'The others are less likely; "--all" shows them.' if len(found) < len(answer) else None,
     ]
     above = None if found else "No more photos are likely."
