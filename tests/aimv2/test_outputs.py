@@ -56,6 +56,7 @@ def test_picture_states_equal_those_of_transformers(tmp_path, options, pictures)
         np.testing.assert_allclose(mine, other, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_text_states_equal_those_of_transformers_given_a_causal_mask(tiny_checkpoint):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     checkpoint = open_checkpoint(tiny_checkpoint)

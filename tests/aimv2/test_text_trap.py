@@ -42,6 +42,7 @@ def unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_alone_in_an_equal_length_batch_and_padded_a_text_has_one_vector(tiny_checkpoint):
     checkpoint = open_checkpoint(tiny_checkpoint)
     end = checkpoint.text.end_token

@@ -52,6 +52,7 @@ def test_log_lines_hold_no_controls_of_names(photos: Path, tiny_checkpoint: Path
     assert b"\x1b" not in line
 
 
+@pytest.mark.slow
 def test_verbose_tells_what_takes_how_long(photos: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     write_photos(photos / "sub", 3)
 

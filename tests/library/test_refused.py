@@ -137,6 +137,7 @@ def test_what_the_catalog_cannot_look_for_is_refused(condition: Callable[[], obj
         condition()
 
 
+@pytest.mark.slow
 def test_a_search_takes_any_number_of_ids(filled: PhotoLibrary) -> None:
     ids = [filled.add(png(), id="mine").id, *(f"file-{number}" for number in range(1000, 40_000))]
     ids += [f"picture-{number}" for number in range(300_000)]

@@ -182,6 +182,7 @@ def test_a_short_answer_is_the_beginning_of_a_longer_one(shelf: Shelf, settings:
             assert shelf.snapshot.search(query, count).ids.tolist() == longest[:count]
 
 
+@pytest.mark.slow
 def test_lists_reach_the_recall_that_is_stored(shelf: Shelf) -> None:
     shelf.add(unit(3000, 1))
     generation = shelf.build(IVF)

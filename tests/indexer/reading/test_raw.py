@@ -177,6 +177,7 @@ def test_metadata_of_any_bytes(noise: bytes, cut: int) -> None:
         camera_facts(metadata_blocks(data, "raw"))
 
 
+@pytest.mark.slow
 def test_a_jpeg_and_its_raw_are_one_moment(tmp_path: Path) -> None:
     from photoseek import PhotoLibrary
 
