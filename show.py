@@ -76,7 +76,10 @@ def report_lines(report: IndexReport, *, dry_run: bool) -> list[str]:
         # What follows is no part of the photos seen, whose sum should come out right.
         beside = [
             f"{number:,} {word}"
-            for number, word in ((report.missing, "now missing"), (report.ignored, "others ignored"))
+            for number, word in (
+                (report.missing, "now missing"),
+                (report.ignored, "other ignored" if report.ignored == 1 else "others ignored"),
+            )
             if number
         ]
         lines.append("; ".join([f"{counted(report.seen, 'photo')} seen: " + ", ".join(parts), *beside]) + ".")
