@@ -153,14 +153,23 @@ def check_ids(ids: Iterable[str], of: str) -> tuple[str, ...]:
     """The ids of photos that `of`, an argument or a method, was given.
 
     Raises:
-        UsageError: it is no list of texts: a text alone would be read letter by letter.
+        UsageError: it is no list of texts.
     """
-    if isinstance(ids, str) or not isinstance(ids, Iterable):
-        raise UsageError(f"{of} takes a list of ids, not {ids!r}", hint=f"a list of one is [{ids!r}]")
+    check_list(ids, of, "ids")
     found = tuple(ids)
     for id in found:
         check_id(id)
     return found
+
+
+def check_list(values: Iterable[str], of: str, what: str) -> None:
+    """Refuse a text, which would be read letter by letter, where `of`, an argument or a method, takes a list of them.
+
+    Raises:
+        UsageError: it is a text, or nothing that has several of `what`.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise UsageError(f"{of} takes a list of {what}, not {values!r}", hint=f"a list of one is [{values!r}]")
 
 
 def check_id(id: str) -> None:

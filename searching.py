@@ -18,7 +18,7 @@ from photoseek import indexing
 from photoseek.binding import ModelBinding
 from photoseek.conditions import Condition, Ids, mentions_date, replace_ids
 from photoseek.contracts import Embeddings, Picture, Preprocessing
-from photoseek.errors import PhotoUnreadableError, UsageError, check_ids
+from photoseek.errors import PhotoUnreadableError, UsageError, check_ids, check_list
 from photoseek.paths import absolute, absolute_path
 from photoseek.picture_reader import PictureReader, picture_bytes
 from photoseek.search.asked import Asked
@@ -76,8 +76,7 @@ class Searcher:
 
     def search_many(self, texts: Sequence[str], options: PageOptions) -> list[Results]:
         """`PhotoLibrary.search_many`."""
-        if isinstance(texts, str):
-            raise UsageError(f"search_many takes a list of texts, not {texts!r}", hint=f"a list of one is [{texts!r}]")
+        check_list(texts, "search_many", "texts")
         queries = [Query(text) for text in texts]
         each = [_asked(query) for query in queries]
         view = self._store.view()

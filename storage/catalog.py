@@ -26,7 +26,7 @@ from photoseek.errors import (
 )
 from photoseek.paths import mtime_ns
 from photoseek.storage import pruning, schema, words
-from photoseek.storage.database import Database
+from photoseek.storage.database import VALUES_PER_STATEMENT, Database
 from photoseek.storage.masking import refresh_mask, touch_files
 from photoseek.storage.word_texts import root_name
 
@@ -35,8 +35,8 @@ FREE_SHARE = 0.1
 """Below this, what the file would lose is not worth writing it anew; new photos fill it soon."""
 SHRINK_COPIES = 2.5
 """Room that VACUUM takes: a temporary copy and the same in the WAL, each with a little beside."""
-NAMES_PER_STATEMENT = 30_000
-"""SQLite takes at most 32,766 bound values in one statement."""
+UNENDED = "unended_roots"
+"""The setting with the roots of `Catalog.unended_roots`."""
 
 
 def utc_now() -> str:
@@ -65,8 +65,6 @@ class Counts:
     """How many of the indexed ones lie in a root that cannot be reached."""
 
 
-UNENDED = "unended_roots"
-"""A setting."""
 _COPIED = """
     SELECT count(*), total(EXISTS (
         SELECT 1 FROM files f
@@ -166,6 +164,7 @@ class Catalog:
         return set(json.loads(self.setting(UNENDED) or "[]"))
 
     def note_unended(self, roots: set[int]) -> None:
+        """Write down what `unended_roots` is to say from now on."""
         if roots:
             self.set_setting(UNENDED, json.dumps(sorted(roots)))
         elif self.setting(UNENDED) is not None:
@@ -327,8 +326,8 @@ class Catalog:
         )
         found: dict[bytes, int] = {}
         with self.database.reading() as connection:
-            for first in range(0, len(names), NAMES_PER_STATEMENT):
-                part = names[first : first + NAMES_PER_STATEMENT]
+            for first in range(0, len(names), VALUES_PER_STATEMENT):
+                part = names[first : first + VALUES_PER_STATEMENT]
                 found.update((name, id) for name, id in connection.execute(of_root.where(files.name.in_(part))))
         return [found[name] for name in names if name in found]
 

@@ -17,6 +17,9 @@ from photoseek.storage.word_texts import add_text_functions
 BUSY_TIMEOUT_S = 30.0
 """How long a statement waits for another process's commit; commits take milliseconds."""
 
+VALUES_PER_STATEMENT = 30_000
+"""SQLite takes at most 32,766 bound values in one statement."""
+
 MAPPED_MAX_BYTES = 2**31 - 2**16
 """SQLite maps no more of a file."""
 

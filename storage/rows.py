@@ -14,13 +14,12 @@ from photoseek.contracts import CameraFacts, PhotoRow
 from photoseek.storage import schema, words
 from photoseek.storage.catalog import Catalog, full_path
 from photoseek.storage.column_files import UNCHANGED, KnownFiles
+from photoseek.storage.database import VALUES_PER_STATEMENT
 from photoseek.storage.filtering import compile_condition
 from photoseek.storage.spaces import Space
 
 ROWS_PER_STATEMENT = 500
 """A page of results needs a few dozen."""
-VALUES_PER_STATEMENT = 30_000
-"""SQLite takes at most 32,766 bound values in one statement."""
 
 _FACTS = """
     f.id, r.path, r.kind, r.state, f.folder, f.name, f.missing, c.size, f.mtime_ns, c.digest, c.format,
