@@ -23,9 +23,7 @@ from photoseek.speaking import FriendlyGroup, put, results, say
 
 if TYPE_CHECKING:
     from photoseek import IndexReport, LibraryStatus, Photo, PhotoLibrary, Results
-    from photoseek.conditions import Condition
     from photoseek.search.groups import DuplicateKind
-    from photoseek.search.query import Query
     from photoseek.search.ranking import Order
     from photoseek.show_matches import Listing, Shown
 
@@ -159,8 +157,9 @@ def search(
     Words in quotes must stand in the photo's name, folder, camera, lens, title, captions or keywords.
     """
     from photoseek.gallery import check_target
+    from photoseek.hints import hints_for
     from photoseek.show import counted
-    from photoseek.show_matches import answer_json, nothing_said, shown
+    from photoseek.show_matches import Listing, answer_json, nothing_said, shown
     from photoseek.show_page import save_page
     from photoseek.viewer import open_file
 
@@ -189,7 +188,7 @@ def search(
     with open_library(**others) as library:
         if condition is not None and not query.parts and not asked["query"]:
             refuse_for_lists(after=after, min_confidence=min_confidence, collapse=collapse, missing=missing)
-            found = list_photos(library, condition, limit, offset, of_dates=filters["taken"] is not None)
+            found = Listing.of(library, condition, limit, offset)
         else:
             found = library.search(query, order=order, min_confidence=min_confidence, **options)
             if not found and found.verdict == "nothing" and min_confidence is None and not for_scripts:
@@ -204,7 +203,7 @@ def search(
             if sys.stdout.isatty() and not show_all and after is None:
                 likely = lambda least: library.search(query, order=order, min_confidence=least, **options)  # noqa: E731
             show_photos(library, shown(found, query, likely), looks)
-        hints = [] if for_scripts else hints_for(library, query, nothing=bool(nothing))
+        hints = [] if for_scripts else hints_for(query, library, nothing=bool(nothing))
         if looks["html"] is not None:
             save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing], found.threshold)
             say(f"Wrote {looks['html']} with {counted(len(found), 'photo')}.", err=True)
@@ -225,35 +224,6 @@ def search(
         open_file(looks["html"])
     elif looks["open_first"] and found:
         open_photo(found[0])
-
-
-def list_photos(library: PhotoLibrary, condition: Condition, limit: int, offset: int, *, of_dates: bool) -> Listing:
-    """The photos that filters alone leave."""
-    from photoseek import where
-    from photoseek.show_matches import Listing
-
-    photos = library.photos(where=condition, limit=limit, offset=offset)
-    undated = library.count() - library.count(where=where.taken.known()) if of_dates else 0
-    return Listing(photos, offset, total=library.count(where=condition), undated=undated)
-
-
-def hints_for(library: PhotoLibrary, query: Query, *, nothing: bool) -> list[str]:
-    """What else the words of a question may have meant."""
-    from photoseek import where
-    from photoseek.errors import LibraryError
-    from photoseek.hints import exact_hint, exclusion_hint
-    from photoseek.search.query import Words
-
-    def count(words: str) -> int:
-        try:
-            return library.count(where=where.words(words))
-        except LibraryError:  # words cannot be looked up here; who puts them in quotes is told why
-            return 0
-
-    wished = [part.text.strip() for part in query.parts if isinstance(part, Words) and part.weight > 0]
-    hints = [exclusion_hint(words) for words in wished]
-    hints += [exact_hint(words, count, nothing=nothing) for words in wished]
-    return [hint for hint in hints if hint is not None]
 
 
 def refuse_for_lists(**options: Any) -> None:

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from photoseek.errors import LibraryError
+from photoseek.search.filters import where
 from photoseek.search.phrases import has_word
+from photoseek.search.query import Query, Words
+
+if TYPE_CHECKING:
+    from photoseek.library import PhotoLibrary
 
 _EXCLUSION = re.compile(r"\b(?:without|no|not)\s+(?:(?:any|an?)\s+)?(\w+)", re.IGNORECASE)
 _LIKE_A_NAME = re.compile(r"\S*\d\S*|\S+\.[A-Za-z]\w{1,4}")
+
+
+def hints_for(query: Query, library: PhotoLibrary, *, nothing: bool) -> list[str]:
+    """What else the words of a question may have meant; `nothing`: no photo looks like it."""
+
+    def count(words: str) -> int:
+        try:
+            return library.count(where=where.words(words))
+        except LibraryError:  # words cannot be looked up here; who puts them in quotes is told why
+            return 0
+
+    wished = [part.text.strip() for part in query.parts if isinstance(part, Words) and part.weight > 0]
+    hints = [exclusion_hint(words) for words in wished]
+    hints += [exact_hint(words, count, nothing=nothing) for words in wished]
+    return [hint for hint in hints if hint is not None]
 
 
 def exclusion_hint(words: str) -> str | None:

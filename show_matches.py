@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from photoseek.conditions import Condition, mentions_date
+from photoseek.search.filters import where
 from photoseek.search.query import Example
 from photoseek.show import one_line, to_json
 
 if TYPE_CHECKING:
+    from photoseek.library import PhotoLibrary
     from photoseek.search.query import Query
     from photoseek.search.results import Photo, Results, Verdict
     from photoseek.terminal.detect import Terminal
@@ -39,6 +42,12 @@ class Listing(Sequence["Photo"]):
     verdict: Verdict = "uncalibrated"
     threshold = total_above = next = None
     exact = True
+
+    @classmethod
+    def of(cls, library: PhotoLibrary, condition: Condition, limit: int, offset: int) -> Listing:
+        photos = library.photos(where=condition, limit=limit, offset=offset)
+        undated = library.count() - library.count(where=where.taken.known()) if mentions_date(condition) else 0
+        return cls(photos, offset, library.count(where=condition), undated)
 
     def __getitem__(self, index: Any) -> Any:
         return self.photos[index]
