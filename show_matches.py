@@ -85,7 +85,7 @@ def shown(answer: Results | Listing, query: Query, likely: Callable[[float], Res
     if isinstance(answer, Listing):
         last = answer.offset + len(answer)
         more = f'{answer.total - last:,} more: "--offset {last}" goes on.' if last < answer.total else None
-        return Shown(answer, first=answer.offset + 1, below=more)
+        return Shown(answer, first=answer.offset + 1, below=more if sys.stdout.isatty() else None)
     threshold = answer.threshold
     if likely is None or threshold is None or _has_pictures(query):
         return Shown(answer, threshold)

@@ -127,6 +127,11 @@ def test_what_filters_alone_leave_has_pages_too(command: Command, on_terminal: P
     assert set(answer) == set(listing) - {"total"}
 
 
+def test_a_program_that_reads_the_lines_gets_photos_only(command: Command, calibrated: Path) -> None:
+    lines = command("search", "--format", "png", "--limit", 3).lines
+    assert [line.split("\t")[0] for line in lines] == ["-", "-", "-"]
+
+
 def test_undated_photos_are_counted_with_and_without_words(command: Command, calibrated: Path) -> None:
     told = "8 photos without a date left out.\n"
     assert command("search", "--taken", "2024").err.endswith(told)
