@@ -30,7 +30,7 @@ from photoseek.storage.column_files import (
 )
 from photoseek.storage.durable import new_folder, synced_file
 from photoseek.storage.faissfile import flat_rows, open_index, write_flat
-from photoseek.storage.ivf import lists_of, rotation_of, train_lists
+from photoseek.storage.ivf import centroids_of, lists_of, train_lists
 from photoseek.storage.list_files import has_lists, open_lists, write_lists
 from photoseek.storage.list_shapes import list_shapes
 from photoseek.storage.manifest import IDS_FILE, VECTORS_FILE, check_digests, check_sizes, read_reach, write_manifest
@@ -277,8 +277,8 @@ class Generations:
         """Write the lists of the vectors that stand in the folder, tuned; and for how many rows they were trained."""
         flat = open_index(folder / VECTORS_FILE, mapped=True)
         lists, trained_rows = self._lists(old, ids, flat)
-        nlist = faiss.downcast_index(lists.index).nlist
-        shapes = list_shapes(flat_rows(flat), lists_of(lists), nlist, rotation_of(lists))
+        centroids, axes = centroids_of(lists)
+        shapes = list_shapes(flat_rows(flat), lists_of(lists), len(centroids), axes)
         write_lists(lists, shapes, folder)
         texts = Spaces(self._catalog).text_vectors(space)
         return tune(open_lists(folder, mapped=True), shapes, flat, texts), trained_rows

@@ -20,15 +20,16 @@ from photoseek.errors import DamageError
 from photoseek.storage.column_files import read_array
 from photoseek.storage.durable import synced_file
 from photoseek.storage.faissfile import open_index, write_index
+from photoseek.storage.ivf import centroids_of
 
 LISTS_FILE = "lists.faiss"
-"""The index without its lists: rotation, centroids, codebooks."""
+"""The index without its lists: axes, centroids, codebooks."""
 ROWS_FILE = "lists.rows"
 """The lists, one after the other: the codes of each, and the positions of its vectors."""
 SIZES_FILE = "lists.sizes.npy"
 """How many vectors each list has, int64 (nlist,)."""
-SHAPES_FILE = "lists.shapes.npy"
-"""Where they lie, float32 (nlist, n + 1), as `list_shapes` makes it."""
+SHAPES_FILE = "lists.means.npy"
+"""Where they lie, float32 (nlist, k + 1), as `list_shapes` makes it."""
 
 BLOCK_ROWS = 32
 """FAISS packs the codes of so many vectors together; the last block of a list is filled up with zeros."""
@@ -53,7 +54,7 @@ def write_lists(index: faiss.IndexPreTransform, shapes: NDArray[np.float32], fol
 
 
 def has_lists(folder: Path) -> bool:
-    """Has a generation lists that can be read? Those of an older photoseek have no shapes."""
+    """Has a generation lists that can be read? An older photoseek made others, with a file of another name or none."""
     return (folder / SHAPES_FILE).exists()
 
 
@@ -91,9 +92,8 @@ def read_shapes(folder: Path, index: faiss.IndexPreTransform) -> NDArray[np.floa
         DamageError: it does not fit the index.
     """
     shapes = read_array(folder / SHAPES_FILE, mapped=False)
-    ivf = faiss.downcast_index(index.index)
-    fits = shapes.ndim == 2 and len(shapes) == ivf.nlist and 2 <= shapes.shape[1] <= ivf.d + 1
-    if not fits or shapes.dtype != np.float32:
+    nlist, axes = centroids_of(index)[0].shape
+    if shapes.shape != (nlist, axes + 1) or shapes.dtype != np.float32:
         raise DamageError(f"{folder / SHAPES_FILE} is damaged")
     return shapes
 

@@ -19,14 +19,13 @@ prunes lists by the ratio of their distance to that of the nearest centroid.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from photoseek.storage.idset import IdSet
-from photoseek.storage.ivf import positions_in, rotation_of
+from photoseek.storage.ivf import centroids_of, positions_in, rotation_of
 from photoseek.storage.list_shapes import nearness_of
 
 REFINE_FACTOR = 4
@@ -62,17 +61,12 @@ class Lists:
         self._ivf = faiss.downcast_index(index.index)
         self._ivf.implem = RESERVOIR
         self._rotation = rotation_of(index)
+        self._centroids, self._axes = centroids_of(index)
         self._shapes, self._reach = shapes, reach
-
-    @cached_property
-    def _centroids(self) -> NDArray[np.float32]:
-        centroids = faiss.downcast_index(self._ivf.quantizer)
-        values: NDArray[np.float32] = faiss.rev_swig_ptr(centroids.get_xb(), self._ivf.nlist * self._ivf.d)
-        return values.reshape(self._ivf.nlist, self._ivf.d)  # the index's own memory
 
     def nearness(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """How near each list is to a query (dim,): (nlist,), much as a cosine."""
-        return self._placed(query)[1]
+        return nearness_of(self._shapes, self._axes @ query)
 
     def candidates(self, count: int) -> int:
         """How many candidates to score for `count` matches: in few steps, so that longer answers begin like shorter."""
@@ -85,13 +79,13 @@ class Lists:
         self, query: NDArray[np.float32], candidates: int, selector: faiss.IDSelector | None
     ) -> NDArray[np.int64]:
         """Positions of at most `candidates` vectors, in no order; only those that the selector passes."""
-        query, nearness = self._placed(query)
+        nearness = self.nearness(query)
         lists = np.flatnonzero(nearness >= nearness.max() - self._reach.below_nearest)
         return self._probe(query, candidates, lists, selector)[0]
 
     def filtered(self, query: NDArray[np.float32], candidates: int, allowed: IdSet) -> NDArray[np.int64] | None:
         """The same of the allowed vectors; None where only a scan of all allowed ones would tell."""
-        query, nearness = self._placed(query)
+        nearness = self.nearness(query)
         order = np.argsort(-nearness)
         first = int(np.count_nonzero(nearness >= nearness.max() - self._reach.below_nearest))
         near = self._near_lists(order, first, max(candidates, FIRST_ALLOWED_ROWS), allowed)
@@ -107,11 +101,6 @@ class Lists:
         if len(positions) > candidates:
             positions = positions[np.argpartition(-scores, candidates)[:candidates]]
         return positions
-
-    def _placed(self, query: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The query as the lists have vectors, rotated, and its nearness to each of them."""
-        rotated = np.asarray(self._rotation @ query)
-        return rotated, nearness_of(self._shapes, rotated)
 
     def _near_lists(self, order: NDArray[np.int64], first: int, rows: int, allowed: IdSet) -> int | None:
         """How many lists an unfiltered search would probe, or more until `rows` are allowed; None if too few are."""
@@ -138,8 +127,9 @@ class Lists:
         selector: faiss.IDSelector | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Positions of the best vectors in these lists and their scores by 4-bit codes."""
-        query, lists = np.ascontiguousarray(query), np.ascontiguousarray(lists, dtype=np.int64)
-        list_scores = self._centroids[lists] @ query
+        lists = np.ascontiguousarray(lists, dtype=np.int64)
+        list_scores = self._centroids[lists] @ (self._axes @ query)
+        query = self._rotation @ query
         scores = np.empty(candidates, dtype=np.float32)
         positions = np.empty(candidates, dtype=np.int64)
         # The wrapper that takes arrays takes no parameters, and so no selector (seen in FAISS 1.15).

@@ -60,7 +60,8 @@ def built(vectors: np.ndarray) -> bytes:
     for part in (slice(0, 1500), slice(1500, 2000)):
         index.add(vectors[part])
     assert index.ntotal == 2000
-    assert type(faiss.downcast_index(faiss.downcast_index(index.index).quantizer)) is faiss.IndexFlatIP
+    quantizer = faiss.downcast_index(faiss.downcast_index(index.index).quantizer)
+    assert type(faiss.downcast_index(quantizer.index)) is faiss.IndexFlatL2
     return faiss.serialize_index(index).tobytes()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from photoseek.errors import DamageError
 from photoseek.storage.faissfile import new_flat
-from photoseek.storage.ivf import train_lists
+from photoseek.storage.ivf import centroids_of, train_lists
 from photoseek.storage.list_files import (
     LISTS_FILE,
     ROWS_FILE,
@@ -41,7 +42,8 @@ def built(vectors: np.ndarray) -> Any:
 
 def shapes_of(index: Any) -> np.ndarray:
     """Some, of the right size."""
-    return np.arange(5 * faiss.downcast_index(index.index).nlist, dtype=np.float32).reshape(-1, 5)
+    nlist, axes = centroids_of(index)[0].shape
+    return np.arange(nlist * (axes + 1), dtype=np.float32).reshape(nlist, axes + 1)
 
 
 def written(vectors: np.ndarray, folder: Path) -> None:
@@ -107,18 +109,22 @@ def test_files_that_do_not_fit_are_damage(tmp_path: Path, name: str, damage: Any
 
 
 @pytest.mark.parametrize(
-    "shapes",
-    [np.zeros((0, 5)), np.zeros(155), np.zeros((3, 5)), np.zeros((155, 5)), np.zeros((155, 1)), np.zeros((155, 18))],
-    ids=["none", "flat", "too few", "double", "no axis", "too many axes"],
+    "damage",
+    [
+        lambda shapes: shapes[:0],
+        lambda shapes: shapes[:, 0],
+        lambda shapes: shapes[1:],
+        lambda shapes: shapes.astype(np.float64),
+        lambda shapes: shapes[:, 1:],
+        lambda shapes: np.hstack([shapes, shapes[:, :1]]),
+    ],
+    ids=["none", "flat", "too few", "double", "too few axes", "too many axes"],
 )
-def test_shapes_that_do_not_fit_are_damage(tmp_path: Path, shapes: np.ndarray) -> None:
+def test_shapes_that_do_not_fit_are_damage(tmp_path: Path, damage: Callable[[np.ndarray], np.ndarray]) -> None:
     written(unit(ROWS, 16, 5), tmp_path)
-    index = open_lists(tmp_path, mapped=True)
-    nlist = faiss.downcast_index(index.index).nlist
-    shapes = np.resize(shapes, (nlist, *shapes.shape[1:])) if len(shapes) == 155 else shapes
-    np.save(tmp_path / SHAPES_FILE, shapes if shapes.shape == (nlist, 5) else shapes.astype(np.float32))
+    np.save(tmp_path / SHAPES_FILE, damage(np.load(tmp_path / SHAPES_FILE)))
     with pytest.raises(DamageError, match=SHAPES_FILE):
-        read_shapes(tmp_path, index)
+        read_shapes(tmp_path, open_lists(tmp_path, mapped=True))
 
 
 @pytest.mark.parametrize("name", [LISTS_FILE, ROWS_FILE, SIZES_FILE])

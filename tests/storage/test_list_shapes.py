@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from unittest import mock
-
 import faiss
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photoseek.storage import list_shapes as storage_shapes
 from photoseek.storage.faissfile import flat_rows, new_flat
-from photoseek.storage.ivf import lists_of, positions_in, rotation_of, train_lists
-from photoseek.storage.list_shapes import ENERGY_KEPT, NEVER_NEAR, SPREAD_SHARE, list_shapes, nearness_of
+from photoseek.storage.ivf import ENERGY_KEPT, centroids_of, lists_of, positions_in, rotation_of, train_lists
+from photoseek.storage.list_shapes import NEVER_NEAR, SPREAD_SHARE, list_shapes, nearness_of
 from photoseek.storage.lists import Lists, Reach
 from photoseek.storage.tuning import EVERY_LIST, tune
 
@@ -35,8 +32,7 @@ def test_nearness_is_the_product_with_the_mean_and_a_share_of_the_spread(
     of_rows = np.array(data.draw(st.lists(st.integers(0, nlist - 1), min_size=rows, max_size=rows)), dtype=np.int64)
     query = unit(1, dim, seed + 1)[0]
     axes = np.linalg.qr(np.random.default_rng(seed).normal(size=(dim, dim)))[0].astype(np.float32)
-    with mock.patch.object(storage_shapes, "ENERGY_KEPT", 1.0):
-        shapes = list_shapes(vectors, of_rows, nlist, axes)
+    shapes = list_shapes(vectors, of_rows, nlist, axes)
     found = nearness_of(shapes, axes @ query)
     for number in range(nlist):
         held = vectors[of_rows == number].astype(np.float64)
@@ -55,17 +51,33 @@ def test_axes_along_which_lists_hardly_differ_are_left_out() -> None:
     flat.add(vectors)
     index = train_lists(flat)
     index.add(vectors)
-    rotation = rotation_of(index)
-    assert np.allclose(rotation @ rotation.T, np.eye(len(rotation)), atol=1e-5)
+    centroids, axes = centroids_of(index)
+    assert np.allclose(axes @ axes.T, np.eye(len(axes)), atol=1e-5)
+    assert len(axes) < 32
+    held = np.square(vectors @ axes.T).sum(axis=1).mean()
+    assert ENERGY_KEPT - 0.02 < held < ENERGY_KEPT + 0.02
     ivf = faiss.downcast_index(index.index)
     of_rows = lists_of(index)
     assert all((of_rows[positions_in(ivf, number)] == number).all() for number in range(ivf.nlist))
-    shapes = list_shapes(flat_rows(flat), of_rows, ivf.nlist, rotation)
-    assert shapes.shape[1] - 1 < rotation.shape[0]
+    distances = np.square((vectors @ axes.T)[:, None] - centroids[None]).sum(axis=2)
+    assert np.allclose(distances[np.arange(4000), of_rows], distances.min(axis=1), atol=1e-5), "the nearest centroid"
+    shapes = list_shapes(flat_rows(flat), of_rows, ivf.nlist, axes)
     means = np.stack([vectors[of_rows == number].mean(axis=0) for number in range(ivf.nlist)])
+    assert np.abs(centroids - means @ axes.T).max() < 0.1
     for query in unit(20, 32, 2):
-        near = nearness_of(shapes, rotation @ query) - shapes[:, -1]
+        near = nearness_of(shapes, axes @ query) - shapes[:, -1]
         assert np.abs(near - means @ query).max() < np.sqrt(1 - ENERGY_KEPT)
+
+
+@given(dim=st.integers(1, 40), rows=st.integers(40, 200), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_products_with_a_query_stay_as_they_are(dim: int, rows: int, seed: int) -> None:
+    vectors, query = unit(rows, dim, seed), unit(1, dim, seed + 1)[0]
+    flat = new_flat(dim)
+    flat.add(vectors)
+    index = train_lists(flat)
+    rotation = rotation_of(index)
+    assert np.allclose((vectors @ rotation.T) @ (rotation @ query), vectors @ query, atol=1e-4)
 
 
 def test_every_list_finds_what_an_exact_search_finds() -> None:
@@ -74,10 +86,27 @@ def test_every_list_finds_what_an_exact_search_finds() -> None:
     flat.add(vectors)
     index = train_lists(flat)
     index.add(vectors)
-    ivf = faiss.downcast_index(index.index)
-    shapes = list_shapes(flat_rows(flat), lists_of(index), ivf.nlist, rotation_of(index))
+    centroids, axes = centroids_of(index)
+    shapes = list_shapes(flat_rows(flat), lists_of(index), len(centroids), axes)
     lists = Lists(index, shapes, Reach(EVERY_LIST, 3000, EVERY_LIST))
     for query in queries:
         assert np.array_equal(np.sort(lists.nearest(query, 3000, None)), np.arange(3000))
     tuned = tune(index, shapes, flat, queries)
     assert tuned.recall >= 0.99
+
+
+def test_scores_by_codes_are_near_the_exact_ones() -> None:
+    """Lists, their scores and the codes of what is left fit each other."""
+    vectors = unit(5000, 32, 5)
+    flat = new_flat(32)
+    flat.add(vectors)
+    index = train_lists(flat)
+    index.add(vectors)
+    centroids, axes = centroids_of(index)
+    shapes = list_shapes(flat_rows(flat), lists_of(index), len(centroids), axes)
+    lists = Lists(index, shapes, Reach(EVERY_LIST, 5000, EVERY_LIST))
+    every = np.arange(len(centroids))
+    for query in unit(10, 32, 6):
+        positions, scores = lists._probe(query, 5000, every, None)
+        exact = vectors[positions] @ query
+        assert np.abs(scores - exact).mean() < 0.25 * exact.std()
