@@ -21,7 +21,7 @@ from training.towers import TextSize, VisionSize
 
 log = logging.getLogger(__name__)
 
-STEPS = ("prepare", "vision", "text", "tune", "export")
+STEPS = ("prepare", "vision", "text", "tune", "vision-again", "tune-again", "export")
 
 
 def sentence_vectors(work: Path, name: str, wanted: list[str]) -> torch.Tensor:
@@ -119,16 +119,41 @@ def prepare(config: dict[str, Any], data: Path, repositories: Path, work: Path) 
             teachers.compute_features(name, work, engine)
 
 
-def train_vision(config: dict[str, Any], data: Path, work: Path, start: Path | None) -> Path:
+def place_captions(
+    config: dict[str, Any], work: Path, sets: list[samples.PhotoSet], bank: vision.Bank, check: vision.Check
+) -> None:
+    """Tell the sets, the bank and the check where the tuned text tower places the captions."""
+    first, every = 0, []
+    for source in sets:
+        if source.name in captioned_sets(config):
+            rows, captions = captions_of(work, source.name, "train")
+            for place, row in enumerate(rows, start=first):
+                source.captions.setdefault(row, []).append(place)
+            first += len(rows)
+            every += captions
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
+    size = text_size(config, tokenizer)
+    tower = text.TextStudent(size, bank.captions.shape[1])
+    tower.load_state_dict(load_file(work / "tuned" / "weights.safetensors"))
+    dev = captions_of(work, "flickr8k", "dev")[1]
+    for_bank, for_check = (text.embed_texts(tower, tokenizer, some, size.eos_token_id) for some in (every, dev))
+    bank.tuned_captions, check.tuned_text = for_bank.clone(), for_check.clone()  # out of inference mode
+
+
+def train_vision(config: dict[str, Any], data: Path, work: Path, start: Path | None, *, again: bool = False) -> Path:
+    """The vision tower, up to the first tuning, or `again` after it."""
     fitted = fit_space(config, data, work)
     sets = [samples.open_set(name, work, share) for name, share in config["mix"].items()]
     log.info("sets: %s", {s.name: len(s.train_rows) for s in sets})
     synset_class = {synset: k for k, synset in enumerate(texts.imagenet_synsets(data))}
     settings = dict(config["vision"])
     size = VisionSize(**settings.pop("size"))
-    phases = [vision.Phase(**phase) for phase in settings.pop("phases")]
+    phases = [vision.Phase(**phase) for phase in settings.pop("phases") + (config["again"]["phases"] if again else [])]
+    bank, check = make_bank(config, fitted, work), make_check(fitted, data, work)
+    if again:
+        place_captions(config, work, sets, bank, check)
     return vision.train(
-        size, fitted, sets, make_bank(config, fitted, work), make_check(fitted, data, work),
+        size, fitted, sets, bank, check,
         teachers.PhotoTeacherEngine(), synset_class, phases, work / "vision",
         seed=config["seed"], start=start, **settings,
     )  # fmt: skip
@@ -265,11 +290,13 @@ def joined(sets: list[text.Pairs]) -> text.Pairs:
     )
 
 
-def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path) -> Path:
+def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path, *, again: bool = False) -> Path:
     """LiT: the vision tower is locked; the text tower keeps its lessons and learns what that tower sees.
 
     Once for each of `classes_weights`; the mean of what they learn is kept (model soups, Wortsman et al. 2022).
+    `again` goes on from there.
     """
+    before, after = ("tuned", "tuned-again") if again else ("text", "tuned")
     fitted = fit_space(config, data, work)
     tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
     side = config["export"]["side"]
@@ -284,25 +311,25 @@ def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path
     found = [
         load_file(text.train(
             text_size(config, tokenizer), tokenizer, lessons, pairs.photos, fitted.scale.item(),
-            work / f"tuned-{weight:g}", seed=config["seed"],
+            work / f"{after}-{weight:g}", seed=config["seed"],
             dev_texts=dev.captions, dev_owner=dev.owner, dev_photos=dev.photos,
-            start=work / "text" / "weights.safetensors", pairs=pairs,
+            start=work / before / "weights.safetensors", pairs=pairs,
             classes=classes if weight else None, classes_weight=weight, **tuning, **settings,
         ))
         for weight in classes_weights
     ]  # fmt: skip
     mean = {name: torch.stack([weights[name] for weights in found]).mean(0) for name in found[0]}
-    (work / "tuned").mkdir(exist_ok=True)
-    save_file(mean, work / "tuned" / "weights.safetensors")
-    return work / "tuned" / "weights.safetensors"
+    (work / after).mkdir(exist_ok=True)
+    save_file(mean, work / after / "weights.safetensors")
+    return work / after / "weights.safetensors"
 
 
 def export_checkpoint(config: dict[str, Any], data: Path, work: Path, folder: Path) -> None:
     """Write the averaged vision tower and the newest text tower as a checkpoint folder."""
     tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
-    tuned, plain = work / "tuned" / "weights.safetensors", work / "text" / "weights.safetensors"
+    texts = (work / name / "weights.safetensors" for name in ("tuned-again", "tuned", "text"))
     digest = export.export(
-        work / "vision" / "averaged.safetensors", tuned if tuned.exists() else plain, work / "tokenizer",
+        work / "vision" / "averaged.safetensors", next(path for path in texts if path.exists()), work / "tokenizer",
         VisionSize(**config["vision"]["size"]), text_size(config, tokenizer), config["export"]["side"],
         fit_space(config, data, work).scale.item(), folder,
     )  # fmt: skip
@@ -349,6 +376,10 @@ def main() -> None:
         train_text(config, options.data, options.repositories, options.work)
     if "tune" in steps:
         tune_text(config, options.data, options.repositories, options.work)
+    if "vision-again" in steps:
+        train_vision(config, options.data, options.work, options.start, again=True)
+    if "tune-again" in steps:
+        tune_text(config, options.data, options.repositories, options.work, again=True)
     if "export" in steps:
         export_checkpoint(config, options.data, options.work, options.export or options.work / "checkpoint")
 

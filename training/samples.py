@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,16 +34,19 @@ class PhotoSet:
     rows: list[list[str]]
     train_rows: NDArray[np.int64]
     share: float
+    captions: dict[int, list[int]] = field(default_factory=dict)
+    """Row -> its captions, by their places in the bank."""
 
 
 @dataclass
 class Batch:
     """pixels (n, 3, side, side) float32 normalised; features (n, 1280) float16 of the teacher; labels (n,) ImageNet
-    class or -1."""
+    class or -1; captions (n,) the place in the bank of one of the photo's captions, or -1."""
 
     pixels: Tensor
     features: Tensor
     labels: Tensor
+    captions: Tensor
 
 
 def open_set(name: str, folder: Path, share: float) -> PhotoSet:
@@ -103,7 +106,7 @@ class Sampler:
     def _make(self) -> Batch:
         rng, n = self.rng, self.batch
         views = tuple(torch.empty(n, 3, side, side, dtype=torch.uint8) for side in (self.side, TEACHER_SIDE))
-        labels = np.full(n, -1)
+        labels, captions = np.full(n, -1), np.full(n, -1)
         boxes = random_boxes(n, self.crop_area, rng)
         for k, chosen in enumerate(rng.choice(len(self.sets), n, p=self.shares)):
             source = self.sets[chosen]
@@ -113,13 +116,16 @@ class Sampler:
                 picture = cut(source.pictures[row], boxes[k], view.shape[-1])
                 view[k] = picture.flip(2) if flipped else picture
             labels[k] = self.labels[chosen][row]
-        labels[mix(views, self.mixed, rng)] = -1
+            captions[k] = rng.choice(source.captions.get(row, [-1]))
+        mixed = mix(views, self.mixed, rng)
+        labels[mixed] = captions[mixed] = -1
         seen, shown = views
         parts = (part.numpy() for part in torch.split(shown, self.engine.batch))
         features = torch.from_numpy(self.engine.features(parts, n))
         gain = torch.from_numpy(rng.uniform(0.8, 1.2, (n, 3, 1, 1)).astype(np.float32))
         shift = torch.from_numpy(rng.uniform(-0.2, 0.2, (n, 3, 1, 1)).astype(np.float32))
-        return Batch(normalise(seen) * gain + shift, features, torch.from_numpy(labels))
+        pixels = normalise(seen) * gain + shift
+        return Batch(pixels, features, torch.from_numpy(labels), torch.from_numpy(captions))
 
     def next(self) -> Batch:
         return self.ready.get()

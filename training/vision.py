@@ -1,5 +1,6 @@
 """Train the vision tower towards the photo teacher: its principal components, its place in the joint space, and the
-distributions over captions and classes that follow from it. Resumable; the weights' running average is what is kept.
+distributions over captions and classes that follow from it; later also towards the photos' own captions, where a text
+tower that was tuned to it places them. Resumable; the weights' running average is what is kept.
 """
 
 from __future__ import annotations
@@ -63,11 +64,14 @@ class Bank:
 
     captions: Tensor
     classes: Tensor
+    tuned_captions: Tensor | None = None
+    """The same captions by the tuned text tower."""
 
 
 @dataclass
 class Check:
-    """What dev is: Flickr8k dev (pictures, caption vectors, photo of each) and the even classes of imagenet-1000."""
+    """What dev is: Flickr8k dev (pictures, caption vectors, photo of each) and the even classes of imagenet-1000;
+    `tuned_text` has the captions by the tuned text tower."""
 
     dev: NDArray[np.uint8]
     dev_text: Tensor
@@ -75,6 +79,7 @@ class Check:
     classes: NDArray[np.uint8]
     class_index: Tensor
     class_vectors: Tensor
+    tuned_text: Tensor | None = None
 
 
 def resized(pictures: NDArray[np.uint8], side: int) -> Tensor:
@@ -102,19 +107,30 @@ def recall(photo_vectors: Tensor, text_vectors: Tensor, owner: Tensor, ks: tuple
 
 
 def measure(model: nn.Module, check: Check, side: int) -> dict[str, object]:
-    found = recall(embed(model, check.dev, side), check.dev_text, check.dev_owner)
+    photos = embed(model, check.dev, side)
+    texts = {"dev_r1_r5_r10": check.dev_text, "tuned_r1_r5_r10": check.tuned_text}
+    found = {name: recall(photos, text, check.dev_owner) for name, text in texts.items() if text is not None}
     scores = embed(model, check.classes, side) @ check.class_vectors.T
     best = scores.topk(5, dim=1).indices == check.class_index[:, None]
     return {
-        "dev_r1_r5_r10": found,
+        **found,
         "top1_top5_even": [round(best[:, 0].float().mean().item(), 4), round(best.any(1).float().mean().item(), 4)],
     }
+
+
+def contrast(photos: Tensor, rows: Tensor, own: Tensor, others: Tensor, scale: Tensor) -> Tensor:
+    """InfoNCE of the photos in `rows` among their captions `own` (n, d) and `others` (m, d), and of these captions
+    among all photos (k, d)."""
+    by_photo = photos[rows] @ torch.cat([own, others]).T * scale
+    by_caption = own @ photos.T * scale
+    return (F.cross_entropy(by_photo, torch.arange(len(rows))) + F.cross_entropy(by_caption, rows)) / 2
 
 
 def losses(
     student: tuple[Tensor, Tensor],
     features: Tensor,
     labels: Tensor,
+    own_captions: Tensor,
     space: Space,
     bank: Bank,
     classifier: tuple[Tensor, Tensor],
@@ -124,7 +140,7 @@ def losses(
 
     Args:
         student: joint-space vectors (n, d), not normalised, and components (n, k).
-        features: (n, 1280) of the teacher.  labels: (n,), -1 where unknown.
+        features: (n, 1280) of the teacher.  labels, own_captions: (n,), -1 where unknown.
     """
     vectors = F.normalize(student[0].float(), dim=1)
     standardised = space.standardise(features)
@@ -139,7 +155,13 @@ def losses(
     probabilities[known] *= 1 - label_mix
     probabilities[known, labels[known]] += label_mix
     by_class = (vectors @ bank.classes.T * space.scale).log_softmax(1)
+    captioned = own_captions >= 0
+    pairs = vectors.new_zeros(())
+    if bank.tuned_captions is not None and captioned.any():
+        own, others = bank.tuned_captions[own_captions[captioned]], bank.tuned_captions[chosen]
+        pairs = contrast(vectors, captioned.nonzero()[:, 0], own, others, space.scale)
     return {
+        "pairs": pairs,
         "components": F.mse_loss(student[1].float(), standardised @ space.components),
         "cosine": (1 - (vectors * target).sum(1)).mean(),
         "captions": F.kl_div(given, wanted, reduction="batchmean"),
@@ -213,8 +235,8 @@ def train(
             batch = sampler.next()
             with torch.autocast("cpu", torch.bfloat16):
                 out = compiled(batch.pixels)
-            terms = losses(out, batch.features, batch.labels, space, bank, classifier, label_mix)
-            loss = torch.stack([phase.weights[k] * v for k, v in terms.items()]).sum()
+            terms = losses(out, batch.features, batch.labels, batch.captions, space, bank, classifier, label_mix)
+            loss = torch.stack([phase.weights.get(k, 0.0) * v for k, v in terms.items()]).sum()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(student.parameters(), 5.0)
             optimizers.step(learning_rate(phase, seen, since))
