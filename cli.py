@@ -203,7 +203,9 @@ def search(
             if sys.stdout.isatty() and not show_all and after is None:
                 likely = lambda least: library.search(query, order=order, min_confidence=least, **options)  # noqa: E731
             show_photos(library, shown(found, query, likely), looks)
-        hints = [] if for_scripts else hints_for(query, library, nothing=bool(nothing))
+        hints = (
+            [] if for_scripts else hints_for(query, library, nothing=bool(nothing), dated=filters["taken"] is not None)
+        )
         if looks["html"] is not None:
             save_page(library, looks["html"], found, str(query), [filters_said(filters), nothing], found.threshold)
             say(f"Wrote {looks['html']} with {counted(len(found), 'photo')}.", err=True)

@@ -7,6 +7,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 from small_library import write_photos
 
+from photoseek.hints import date_hint
 from photoseek.show_matches import CLOSEST
 
 Command = Callable[..., Any]
@@ -151,6 +153,40 @@ def test_a_name_that_was_typed_without_quotes_is_offered_with_them(command: Comm
 @pytest.mark.parametrize("words", ["red without blue", "a beach, no blue", "not a blue one", "red without any blue"])
 def test_an_exclusion_within_the_words_is_pointed_out(command: Command, calibrated: Path, words: str) -> None:
     assert '--without "blue" leaves such photos out.' in command("search", words).err
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("beach last July", ("last July", "2026-07")),
+        ("last december", ("last december", "2025-12")),
+        ("people in May", ("in May", "2026-05")),
+        ("the party of 3 November, 2019", ("November, 2019", "2019-11")),
+        ("November", ("November", "2026-11")),
+        ("last November", ("last November", "2025-11")),
+        ("Yesterday", ("Yesterday", "2026-11-27")),
+        ("a walk today", ("today", "2026-11-28")),
+        ("snow last month", ("last month", "2026-10")),
+        ("this year", ("this year", "2026")),
+        ("the wedding 2018", ("2018", "2018")),
+        ("soldiers march", None),
+        ("may I", None),
+        ("a car from 2077", None),
+        ("IMG_2019.jpg", None),
+        ("2019-05.png", None),
+        ('"july" a dog', None),
+        ("a dog", None),
+    ],
+)
+def test_dates_among_the_words_are_pointed_at(words: str, hint: tuple[str, str] | None) -> None:
+    said = hint and f'The model sees no dates: leave out "{hint[0]}", and ask with --taken {hint[1]}.'
+    assert date_hint(words, date(2026, 11, 28)) == said
+
+
+def test_a_date_among_the_words_is_answered_with_a_hint_once(command: Command, calibrated: Path) -> None:
+    assert "--taken 2019." in command("search", "red in 2019").err
+    assert "--taken" not in command("search", "red in 2019", "--taken", "2018..").err
+    assert "--taken" not in command("search", "red in 2019", "--json").err
 
 
 def test_other_words_are_taken_as_they_are(command: Command, calibrated: Path) -> None:
