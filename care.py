@@ -53,16 +53,22 @@ def remove_root(store: Store, path: bytes) -> int:
     return removed
 
 
-def forget(store: Store, paths: Iterable[bytes], *, missing: bool) -> int:
+def forget(store: Store, paths: Iterable[bytes], *, missing: bool, dry_run: bool) -> int:
     """`PhotoLibrary.forget`; the paths are absolute."""
+    if dry_run:
+        return len(_chosen_files(store, paths, missing=missing))
     with writing(store):
-        ids = set(store.catalog.missing_ids()) if missing else set()
-        for path in paths:
-            found = store.catalog.file_ids_at(path)
-            if not found:
-                raise UsageError(f"{os.fsdecode(path)} is not in this library")
-            ids.update(found)
-        return store.catalog.forget_files(sorted(ids))
+        return store.catalog.forget_files(sorted(_chosen_files(store, paths, missing=missing)))
+
+
+def _chosen_files(store: Store, paths: Iterable[bytes], *, missing: bool) -> set[int]:
+    ids = set(store.catalog.missing_ids()) if missing else set()
+    for path in paths:
+        found = store.catalog.file_ids_at(path)
+        if not found:
+            raise UsageError(f"{os.fsdecode(path)} is not in this library")
+        ids.update(found)
+    return ids
 
 
 def _root_at(store: Store, path: bytes) -> Root:

@@ -404,8 +404,9 @@ def roots_remove(path: str) -> None:
 @cli.command()
 @click.argument("paths", nargs=-1, type=click.Path(), metavar="[PATH]...")
 @click.option("--missing", is_flag=True, help="Every photo whose file is gone.")
+@click.option("--dry-run", is_flag=True, help="Say how many photos it would be, and do nothing.")
 @library_option
-def forget(paths: tuple[str, ...], missing: bool) -> None:
+def forget(paths: tuple[str, ...], missing: bool, dry_run: bool) -> None:
     """Take photos or folders out of the library.
 
     The files stay where they are.
@@ -415,7 +416,10 @@ def forget(paths: tuple[str, ...], missing: bool) -> None:
     if not paths and not missing:
         raise click.UsageError("name a PATH, or --missing")
     with open_library() as library:
-        removed = library.forget(list(paths), missing=missing)
+        removed = library.forget(list(paths), missing=missing, dry_run=dry_run)
+    if dry_run:
+        put(f"Would forget {counted(removed, 'photo')}; nothing was done.")
+        return
     put(f"Forgot {counted(removed, 'photo')}; the files themselves are untouched.")
     if paths:
         put('The next "photoseek index" takes in again what is still there and no .photoseekignore leaves out.')

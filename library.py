@@ -459,7 +459,11 @@ class PhotoLibrary:
         return care.remove_root(self._existing(), absolute(path))
 
     def forget(
-        self, paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (), *, missing: bool = False
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+        *,
+        missing: bool = False,
+        dry_run: bool = False,
     ) -> int:
         """Take photos or whole sub-folders out of the library by path; returns how many files that were.
 
@@ -467,9 +471,10 @@ class PhotoLibrary:
 
         Args:
             missing: forget every photo that is missing, too.
+            dry_run: only say how many it would be.
         """
         self._check_usable()
-        return care.forget(self._existing(), _as_paths(paths) or [], missing=missing)
+        return care.forget(self._existing(), _as_paths(paths) or [], missing=missing, dry_run=dry_run)
 
     # Inside
 

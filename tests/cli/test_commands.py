@@ -182,6 +182,7 @@ def test_roots_are_listed_moved_and_removed(command: Command, indexed: Path) -> 
 
 
 def test_forget_takes_photos_out_of_the_library_only(command: Command, indexed: Path) -> None:
+    assert command("forget", indexed, "--dry-run").out == "Would forget 4 photos; nothing was done.\n"
     assert command("forget", indexed / "red.png").code == 0
     assert (indexed / "red.png").exists()
     assert str(indexed / "red.png") not in command("search", "red", "--paths").lines
