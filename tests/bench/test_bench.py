@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from small_library import write_photos
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -24,7 +25,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photos = write_photos(folder / "photos", 120)
     captions = [f"{photo.name}\ta photo of something, number {number}" for number, photo in enumerate(photos)]
     write_tar(folder / "train" / "flickr8k.tar", captions[:1], photos)
-    write_tar(folder / "eval" / "flickr8k-test.tar", captions[:40], [])
+    write_tar(folder / "eval" / "flickr8k-test.tar", captions[:40], photos[:20])
     return folder
 
 
@@ -52,6 +53,17 @@ def test_grown_vectors_have_the_local_dimension_of_the_real_ones(tiny_checkpoint
     rows = bench("vectors.py", tmp_path, "--data", data, "--checkpoint", tiny_checkpoint, "--rows", 2000)
     real, grown = (row["local dimension"] for row in rows)
     assert real / 2 < grown < real * 2
+
+
+@pytest.mark.slow
+def test_eyes_get_two_sheets_of_answers(tiny_checkpoint: Path, data: Path, tmp_path: Path):
+    command = [sys.executable, BENCH / "eyes.py", "--checkpoint", tiny_checkpoint, "--data", data, "--out", tmp_path]
+    written = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout.split()
+    assert [Path(line).name for line in written] == ["sheet-1.png", "sheet-2.png"]
+    for line in written:
+        with Image.open(line) as image:
+            assert image.size == (1120, 5 * 126)
+            assert len(image.getcolors(2**16) or []) > 5
 
 
 @pytest.mark.slow
