@@ -63,7 +63,7 @@ def test_eyes_get_two_sheets_of_answers(tiny_checkpoint: Path, data: Path, tmp_p
     for line in written:
         with Image.open(line) as image:
             assert image.size == (1120, 5 * 126)
-            assert image.getcolors(2**16) is None, "photos, not white"
+            assert len(image.getcolors(2**20) or []) > 20, "photos, not white"
 
 
 @pytest.mark.slow
