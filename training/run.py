@@ -21,7 +21,7 @@ from training.towers import TextSize, VisionSize
 
 log = logging.getLogger(__name__)
 
-STEPS = ("prepare", "vision", "text", "tune", "vision-again", "tune-again", "export")
+STEPS = ("prepare", "vision", "text", "tune", "vision-again", "export")
 
 
 def sentence_vectors(work: Path, name: str, wanted: list[str]) -> torch.Tensor:
@@ -290,13 +290,11 @@ def joined(sets: list[text.Pairs]) -> text.Pairs:
     )
 
 
-def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path, *, again: bool = False) -> Path:
+def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path) -> Path:
     """LiT: the vision tower is locked; the text tower keeps its lessons and learns what that tower sees.
 
     Once for each of `classes_weights`; the mean of what they learn is kept (model soups, Wortsman et al. 2022).
-    `again` goes on from there.
     """
-    before, after = ("tuned", "tuned-again") if again else ("text", "tuned")
     fitted = fit_space(config, data, work)
     tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
     side = config["export"]["side"]
@@ -311,25 +309,25 @@ def tune_text(config: dict[str, Any], data: Path, repositories: Path, work: Path
     found = [
         load_file(text.train(
             text_size(config, tokenizer), tokenizer, lessons, pairs.photos, fitted.scale.item(),
-            work / f"{after}-{weight:g}", seed=config["seed"],
+            work / f"tuned-{weight:g}", seed=config["seed"],
             dev_texts=dev.captions, dev_owner=dev.owner, dev_photos=dev.photos,
-            start=work / before / "weights.safetensors", pairs=pairs,
+            start=work / "text" / "weights.safetensors", pairs=pairs,
             classes=classes if weight else None, classes_weight=weight, **tuning, **settings,
         ))
         for weight in classes_weights
     ]  # fmt: skip
     mean = {name: torch.stack([weights[name] for weights in found]).mean(0) for name in found[0]}
-    (work / after).mkdir(exist_ok=True)
-    save_file(mean, work / after / "weights.safetensors")
-    return work / after / "weights.safetensors"
+    (work / "tuned").mkdir(exist_ok=True)
+    save_file(mean, work / "tuned" / "weights.safetensors")
+    return work / "tuned" / "weights.safetensors"
 
 
 def export_checkpoint(config: dict[str, Any], data: Path, work: Path, folder: Path) -> None:
     """Write the averaged vision tower and the newest text tower as a checkpoint folder."""
     tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
-    texts = (work / name / "weights.safetensors" for name in ("tuned-again", "tuned", "text"))
+    tuned, plain = work / "tuned" / "weights.safetensors", work / "text" / "weights.safetensors"
     digest = export.export(
-        work / "vision" / "averaged.safetensors", next(path for path in texts if path.exists()), work / "tokenizer",
+        work / "vision" / "averaged.safetensors", tuned if tuned.exists() else plain, work / "tokenizer",
         VisionSize(**config["vision"]["size"]), text_size(config, tokenizer), config["export"]["side"],
         fit_space(config, data, work).scale.item(), folder,
     )  # fmt: skip
@@ -378,8 +376,6 @@ def main() -> None:
         tune_text(config, options.data, options.repositories, options.work)
     if "vision-again" in steps:
         train_vision(config, options.data, options.work, options.start, again=True)
-    if "tune-again" in steps:
-        tune_text(config, options.data, options.repositories, options.work, again=True)
     if "export" in steps:
         export_checkpoint(config, options.data, options.work, options.export or options.work / "checkpoint")
 
