@@ -67,6 +67,7 @@ def test_written_lists_answer_as_before(tmp_path: Path, dim: int, mapped: bool) 
     assert index.ntotal == 0
     read = open_lists(tmp_path, mapped=mapped)
     assert read.ntotal == ROWS
+    assert faiss.downcast_index(read.index).precomputed_table.size() == 0, "memory for distances, which nobody asks for"
     assert np.array_equal(read_shapes(tmp_path, read), shapes_of(index))
     again = found(read, queries)
     assert np.array_equal(again[0], scores)
