@@ -65,7 +65,7 @@ def train_lists(flat: faiss.IndexScalarQuantizer) -> faiss.IndexPreTransform:
     quantizer = faiss.IndexPreTransform(
         _transform(np.eye(flat.d, dtype=np.float32)[order, :kept].T), _holding(centroids)
     )
-    # Said of the wrapper only. For distances FAISS would make a table at each opening: 25 MB for a million rows, unused.
+    # Of the wrapper only. For distances FAISS would make a table at each opening: 25 MB for a million rows, unread.
     quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
     codes = flat.d // 2 if flat.d % 2 == 0 else flat.d
     ivf = faiss.IndexIVFPQFastScan(quantizer, flat.d, nlist, codes, CODE_BITS, faiss.METRIC_INNER_PRODUCT)
