@@ -30,21 +30,25 @@ class BuildingFiles(Files):
         self._committing = committing
 
     def record(self, outcomes: Sequence[Outcome]) -> list[Recorded]:
-        """Store the vectors of those photos that are still what the catalog says, in one transaction.
+        """Store the vectors of contents that the catalog knows, in one transaction.
 
         Photos that changed, vanished or were forgotten since they were listed come back as `VANISHED`: also a photo
-        that is now a copy of another one, whose vector would not be the one that is wanting. So each one that comes
-        back as `INDEXED` is one less to embed.
+        that is now a copy of another one, whose vector would not be the one that is wanting. It is stored all the
+        same: of photos with one picture only the first that is read carries the vector. So each one that comes back
+        as `INDEXED` is one less to embed.
         """
         self._check_vectors(outcomes)
         with self._committing(), self._database.writing() as connection:
-            known = self._digests_of_files(connection, [outcome.item.file_id for outcome in outcomes])
-            stored = [outcome for outcome in outcomes if self._recorded(outcome, known) is Recorded.INDEXED]
+            listed = self._digests_of_files(connection, [outcome.item.file_id for outcome in outcomes])
+            read = [outcome for outcome in outcomes if isinstance(outcome.result, PhotoRead)]
+            known = self._content_ids(connection, [_photo(outcome).digest for outcome in read])
+            stored = [outcome for outcome in read if _photo(outcome).digest in known]
             if stored:
                 _content_ids, touched = self._store_photos(connection, stored)
                 touch_contents(connection, touched)  # the photo may have gone missing since it was listed
                 refresh_mask(connection)
-        return [self._recorded(outcome, known) for outcome in outcomes]
+            there = self._with_vectors(connection, [_photo(outcome).picture_digest for outcome in stored])
+        return [_recorded(outcome, listed, there) for outcome in outcomes]
 
     def _digests_of_files(self, connection: sa.Connection, file_ids: Sequence[int | None]) -> dict[int | None, bytes]:
         """Digest of the content that each file had when it was last indexed."""
@@ -52,9 +56,23 @@ class BuildingFiles(Files):
         statement = sa.select(files.c.id, contents.c.digest).join_from(files, contents).where(files.c.id.in_(file_ids))
         return {id: digest for id, digest in connection.execute(statement)}  # noqa: C416 - rows are no pairs to mypy
 
-    def _recorded(self, outcome: Outcome, known: dict[int | None, bytes]) -> Recorded:
-        result = outcome.result
-        if isinstance(result, ReadFailure):
-            return Recorded.VANISHED if result.trouble is Trouble.VANISHED else Recorded.FAILED
-        is_same = isinstance(result, PhotoRead) and result.digest == known.get(outcome.item.file_id)
-        return Recorded.INDEXED if is_same else Recorded.VANISHED
+    def _with_vectors(self, connection: sa.Connection, picture_digests: Sequence[bytes]) -> set[bytes]:
+        """Those of the pictures that have a vector in this space."""
+        embeddings = schema.embeddings.c
+        statement = sa.select(embeddings.picture_digest).where(
+            embeddings.space_id == self._space.id, embeddings.picture_digest.in_(picture_digests)
+        )
+        return set(connection.scalars(statement))
+
+
+def _photo(outcome: Outcome) -> PhotoRead:
+    assert isinstance(outcome.result, PhotoRead)
+    return outcome.result
+
+
+def _recorded(outcome: Outcome, listed: dict[int | None, bytes], there: set[bytes]) -> Recorded:
+    result = outcome.result
+    if isinstance(result, ReadFailure):
+        return Recorded.VANISHED if result.trouble is Trouble.VANISHED else Recorded.FAILED
+    is_same = isinstance(result, PhotoRead) and result.digest == listed.get(outcome.item.file_id)
+    return Recorded.INDEXED if is_same and _photo(outcome).picture_digest in there else Recorded.VANISHED

@@ -157,8 +157,9 @@ def test_a_photo_that_changed_is_left_to_the_indexer(
     assert len(found(filled)) == 11
 
 
+@pytest.mark.parametrize("workers", [1, 2], ids=["read before the other", "read at the same time"])
 def test_a_photo_that_was_overwritten_by_another_one_is_left_to_the_indexer_too(
-    filled: PhotoLibrary, photos: Path, turned_checkpoint: Path
+    filled: PhotoLibrary, photos: Path, turned_checkpoint: Path, workers: int
 ) -> None:
     large = photos / "large.png"
     write_photo(large, "pink", seed=77, format="BMP")
@@ -170,7 +171,7 @@ def test_a_photo_that_was_overwritten_by_another_one_is_left_to_the_indexer_too(
         looks.append(progress)
         assert len(looks) < 100, "it looks again for ever"
 
-    change = filled.use_model(turned_checkpoint, on_progress=look)
+    change = filled.use_model(turned_checkpoint, workers=workers, on_progress=look)
     assert (change.switched, change.waiting, change.unread) == (False, 1, 1)
     assert change.report.indexed == 12
     assert filled.index().indexed == 1
