@@ -33,8 +33,8 @@ def main() -> None:
     photos = [open_photo(data) for data in read_tar(options.data / "eval" / "flickr8k-test.tar")[2].values()]
     best = np.argsort(-(encoder.texts(QUERIES) @ encoder.photos(photos).T), axis=1)[:, :ANSWERS]
     options.out.mkdir(parents=True, exist_ok=True)
-    for first in range(0, len(QUERIES), ROWS_A_SHEET):
-        rows = [(query, [photos[k] for k in found]) for query, found in zip(QUERIES, best.tolist(), strict=True)]
+    rows = [(query, [photos[k] for k in found]) for query, found in zip(QUERIES, best.tolist(), strict=True)]
+    for first in range(0, len(rows), ROWS_A_SHEET):
         path = options.out / f"sheet-{1 + first // ROWS_A_SHEET}.png"
         sheet(rows[first : first + ROWS_A_SHEET]).save(path)
         print(path)

@@ -21,6 +21,20 @@ def unit(rows: int, dim: int, seed: int, spread: float = 1.0) -> np.ndarray:
     return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
 
 
+def filled(vectors: np.ndarray) -> tuple[faiss.IndexScalarQuantizer, faiss.IndexPreTransform]:
+    """The vectors in a flat index, and in lists trained on it."""
+    flat = new_flat(vectors.shape[1])
+    flat.add(vectors)
+    index = train_lists(flat)
+    index.add(vectors)
+    return flat, index
+
+
+def shapes_of(flat: faiss.IndexScalarQuantizer, index: faiss.IndexPreTransform) -> np.ndarray:
+    centroids, axes = centroids_of(index)
+    return list_shapes(flat_rows(flat), lists_of(index), len(centroids), axes)
+
+
 @given(
     dim=st.integers(2, 24), nlist=st.integers(1, 12), rows=st.integers(1, 300), seed=st.integers(0, 99), data=st.data()
 )
@@ -47,10 +61,7 @@ def test_nearness_is_the_product_with_the_mean_and_a_share_of_the_spread(
 
 def test_axes_along_which_lists_hardly_differ_are_left_out() -> None:
     vectors = unit(4000, 32, 1)
-    flat = new_flat(32)
-    flat.add(vectors)
-    index = train_lists(flat)
-    index.add(vectors)
+    flat, index = filled(vectors)
     centroids, axes = centroids_of(index)
     assert np.allclose(axes @ axes.T, np.eye(len(axes)), atol=1e-5)
     assert len(axes) < 32
@@ -82,12 +93,8 @@ def test_products_with_a_query_stay_as_they_are(dim: int, rows: int, seed: int) 
 
 def test_every_list_finds_what_an_exact_search_finds() -> None:
     vectors, queries = unit(3000, 32, 3), unit(60, 32, 4)
-    flat = new_flat(32)
-    flat.add(vectors)
-    index = train_lists(flat)
-    index.add(vectors)
-    centroids, axes = centroids_of(index)
-    shapes = list_shapes(flat_rows(flat), lists_of(index), len(centroids), axes)
+    flat, index = filled(vectors)
+    shapes = shapes_of(flat, index)
     lists = Lists(index, shapes, Reach(EVERY_LIST, 3000, EVERY_LIST))
     for query in queries:
         assert np.array_equal(np.sort(lists.nearest(query, 3000, None)), np.arange(3000))
@@ -98,14 +105,10 @@ def test_every_list_finds_what_an_exact_search_finds() -> None:
 def test_scores_by_codes_are_near_the_exact_ones() -> None:
     """Lists, their scores and the codes of what is left fit each other."""
     vectors = unit(5000, 32, 5)
-    flat = new_flat(32)
-    flat.add(vectors)
-    index = train_lists(flat)
-    index.add(vectors)
-    centroids, axes = centroids_of(index)
-    shapes = list_shapes(flat_rows(flat), lists_of(index), len(centroids), axes)
+    flat, index = filled(vectors)
+    shapes = shapes_of(flat, index)
     lists = Lists(index, shapes, Reach(EVERY_LIST, 5000, EVERY_LIST))
-    every = np.arange(len(centroids))
+    every = np.arange(len(shapes))
     for query in unit(10, 32, 6):
         positions, scores = lists._probe(query, 5000, every, None)
         exact = vectors[positions] @ query
