@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from photoseek.errors import LibraryBusyError, LibraryError, LibraryUnreadableError, StorageFullError
 from photoseek.storage.distance import distance_km
-from photoseek.storage.word_texts import add_text_functions
+from photoseek.storage.word_texts import TEXT_FUNCTIONS
 
 BUSY_TIMEOUT_S = 30.0
 """How long a statement waits for another process's commit; commits take milliseconds."""
 
 VALUES_PER_STATEMENT = 30_000
 """SQLite takes at most 32,766 bound values in one statement."""
+
+_Function = Callable[..., str | float | None]
+
+FUNCTIONS: dict[str, tuple[int, _Function]] = {"photoseek_km": (4, distance_km), **TEXT_FUNCTIONS}
+"""What SQL may call: by name, the number of arguments and the function."""
 
 MAPPED_MAX_BYTES = 2**31 - 2**16
 """SQLite maps no more of a file."""
@@ -43,6 +50,7 @@ class Database:
         url = sa.URL.create("sqlite", database=str(path))
         self._engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
         synchronous = "FULL" if durable else "OFF"
+        self._raised: Exception | None = None
 
         @sa.event.listens_for(self._engine, "connect")
         def configure(connection: sqlite3.Connection, _record: object) -> None:
@@ -52,8 +60,8 @@ class Database:
                 connection.execute("PRAGMA journal_mode = WAL")  # stays with the file
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.create_function("photoseek_km", 4, distance_km, deterministic=True)
-            add_text_functions(connection)
+            for name, (arguments, function) in FUNCTIONS.items():
+                connection.create_function(name, arguments, self._noting(function), deterministic=True)
 
         @sa.event.listens_for(self._engine, "begin")
         def begin(connection: sa.Connection) -> None:
@@ -112,6 +120,19 @@ class Database:
             finally:
                 connection.close()
 
+    def _noting(self, function: _Function) -> _Function:
+        """`function`, with a note of what it raises: SQLite says only that something was raised."""
+
+        @wraps(function)
+        def called(*values: Any) -> str | float | None:
+            try:
+                return function(*values)
+            except Exception as error:
+                self._raised = error
+                raise
+
+        return called
+
     @contextmanager
     def _mapped_errors(self) -> Iterator[None]:
         try:
@@ -121,7 +142,12 @@ class Database:
         except sqlite3.Error as error:
             raise self._mapped(error) from error
 
-    def _mapped(self, error: BaseException | None) -> Exception:
+    def _mapped(self, error: BaseException | None) -> BaseException:
+        if str(error) == "user-defined function raised exception":
+            raised, self._raised = self._raised, None
+            if raised is None:  # none of the functions did: it was Ctrl-C while SQLite called one
+                return KeyboardInterrupt()
+            error = raised
         code = getattr(error, "sqlite_errorcode", None)
         primary = code & 0xFF if code is not None else None
         # SHMSIZE: no room for the file beside the WAL that all its users share.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import unicodedata
 from collections.abc import Callable
 
@@ -12,17 +11,6 @@ from collections.abc import Callable
 # reaches from one into the next. It is taken out of texts and phrases.
 _LIST_BREAK = "\ue000"
 _NO_TEXT = str.maketrans(dict.fromkeys((_LIST_BREAK, "\0"), " "))
-
-
-def add_text_functions(connection: sqlite3.Connection) -> None:
-    """Give a connection the functions with which SQL turns stored values into texts for `words`."""
-    functions: tuple[tuple[str, int, Callable[..., str]], ...] = (
-        ("photoseek_text", 1, plain_text),
-        ("photoseek_folder", 2, _folder_text),
-        ("photoseek_list", 1, _list_text),
-    )
-    for name, arguments, function in functions:
-        connection.create_function(name, arguments, function, deterministic=True)
 
 
 def plain_text(value: bytes | str | None) -> str:
@@ -48,3 +36,12 @@ def _folder_text(root: bytes | None, folder: bytes) -> str:
 
 def _list_text(value: str | None) -> str:
     return f" {_LIST_BREAK} ".join(plain_text(text) for text in json.loads(value)) if value else ""
+
+
+TEXT_FUNCTIONS: dict[str, tuple[int, Callable[..., str]]] = {
+    "photoseek_text": (1, plain_text),
+    "photoseek_folder": (2, _folder_text),
+    "photoseek_list": (1, _list_text),
+}
+"""The functions with which SQL turns stored values into texts for `words`: by name, the number of arguments and the
+function."""

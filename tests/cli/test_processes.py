@@ -61,7 +61,7 @@ def test_ctrl_c_stops_with_one_line_and_running_again_goes_on(
     code, out, err = finish(running)
     if code == 0:
         pytest.skip("the run was over before it could be stopped")
-    assert (code, out) == (130, "")
+    assert (code, out) == (130, ""), err
     assert "Traceback" not in err
     assert "Run the same command again to go on" in err
     assert len([line for line in err.splitlines() if line.strip()]) == 1
