@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 
 from photoseek.aimv2.checkpoint import Checkpoint
-from photoseek.aimv2.preprocessing import NATIVE_PATCHES_MAX
 from photoseek.aimv2.sizes import VisionSizes
 from photoseek.aimv2.torch_vision import EAGER, TorchVisionModel
 from photoseek.errors import ModelError
@@ -64,8 +63,8 @@ class GpuVision:
     ) -> None:
         self.device, self.precision = device_name, precision
         self._patch = sizes.patch
-        self._patches = (sizes.image // sizes.patch) ** 2 if sizes.image else None
-        self._usual_patches = self._patches or NATIVE_PATCHES_MAX
+        self._patches = None if sizes.native else sizes.patches
+        self._usual_patches = sizes.patches
         self.mode = mode if self._patches else EAGER  # native pictures have many shapes
         self.tokens_per_batch = TOKENS_PER_BATCH if batch_size is None else batch_size * self._usual_patches
         self._replicas = [Replica(checkpoint, sizes, device, precision) for device in devices]

@@ -22,15 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from photoseek.aimv2.sizes import NATIVE_PATCHES_MAX
 from photoseek.contracts import Picture
 from photoseek.errors import CheckpointError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-NATIVE_PATCHES_MAX = 1024
-"""Most patches of a native picture, larger ones are scaled down: 448 x 448 pixels at patch 14, four times the
-work of a 224 model. transformers has no such limit and takes minutes for a 12 megapixel photo."""
 
 PANORAMA_RATIO = 64
 """Beyond this ratio of the resized sides only the middle of the photo is resized (1 x 30,000 pixels otherwise

@@ -17,6 +17,10 @@ from typing import Any
 from photoseek.aimv2.layout import Parameters
 from photoseek.errors import CheckpointError
 
+NATIVE_PATCHES_MAX = 1024
+"""Most patches of a native picture, larger ones are scaled down: 448 x 448 pixels at patch 14, four times the
+work of a 224 model. transformers has no such limit and takes minutes for a 12 megapixel photo."""
+
 LOGIT_SCALE_MAX = 100.0
 """Ceiling of exp(logit_scale), unless the config names another (`max_logit_scale`)."""
 
@@ -46,6 +50,19 @@ class VisionSizes(BlockSizes):
     @property
     def native(self) -> bool:
         return self.image is None
+
+    @property
+    def patches(self) -> int:
+        """Patches of a picture; of a native tower, the most that one may have."""
+        return NATIVE_PATCHES_MAX if self.image is None else (self.image // self.patch) ** 2
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations for a picture of so many patches, a multiplication and an addition counted as
+        two."""
+        weights = self.layers * (4 * self.width**2 + 3 * self.width * self.mlp) + 3 * self.patch**2 * self.width
+        attention = self.layers * 2 * self.patches * self.width
+        return 2.0 * self.patches * (weights + attention)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from torch.nn.attention import SDPBackend
 from photoseek.aimv2.checkpoint import Checkpoint
 from photoseek.aimv2.layout import Parameters
 from photoseek.aimv2.patches import patch_matrix, sincos_positions
-from photoseek.aimv2.preprocessing import NATIVE_PATCHES_MAX
 from photoseek.aimv2.sizes import VisionSizes
 from photoseek.aimv2.torch_device import DTYPES
 from photoseek.errors import ModelError
@@ -255,7 +254,7 @@ def attention_kernel(device: torch.device, precision: str, sizes: VisionSizes) -
     """Which kernel scaled_dot_product_attention takes for the tower's shape: "flash", "cudnn", "efficient", "math"."""
     if device.type != "cuda":
         return "the processor's"
-    tokens = (sizes.image // sizes.patch) ** 2 if sizes.image else NATIVE_PATCHES_MAX
+    tokens = sizes.patches
     part = torch.empty((1, sizes.heads, tokens, sizes.width // sizes.heads), device=device, dtype=DTYPES[precision])
     chosen = SDPBackend(torch._fused_sdp_choice(part, part, part))
     return str(chosen.name).lower().removesuffix("_attention")

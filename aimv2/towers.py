@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from photoseek.aimv2.preprocessing import NATIVE_PATCHES_MAX
 from photoseek.aimv2.sizes import TextSizes, VisionSizes
 from photoseek.contracts import Embeddings, Picture
 from photoseek.errors import ModelError
@@ -92,8 +91,7 @@ class EngineVisionTower(Tower):
     @property
     def batch_size(self) -> int:
         """Pictures that one call of `encode` should bring at least; of a native tower, pictures of 1,024 patches."""
-        patches = (self._sizes.image // self._sizes.patch) ** 2 if self._sizes.image else NATIVE_PATCHES_MAX
-        return max(1, self._engine.tokens_per_batch // patches)
+        return max(1, self._engine.tokens_per_batch // self._sizes.patches)
 
     @property
     def batches_at_once(self) -> int:
@@ -200,8 +198,9 @@ class EngineTextTower(Tower):
 
 
 def batches(indices: list[int], size: int) -> Iterator[list[int]]:
-    """Consecutive parts of at most `size` (at least 1)."""
-    size = max(1, size)
+    """Consecutive parts of at most `size` (at least 1), nearly equal: none is left for one thread alone."""
+    count = max(1, -(-len(indices) // max(1, size)))
+    size = max(1, -(-len(indices) // count))
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
 
