@@ -1,9 +1,9 @@
 """Searching a generation's inverted lists: how far, for a plain search and under a filter.
 
 Vectors stand in the lists as 4-bit codes (`ivf`), read by FAISS's fast scan; who asks scores the candidates exactly.
-A search probes the lists that are almost as near to the query (`list_shapes`) as the nearest one. How much "almost" is,
-and how many candidates it takes, is measured on texts when the index is built (`tuning`). A query that lies near one
-list needs few of them and one that lies far from all needs many, which a fixed number of lists would give neither.
+A search probes the lists that are almost as near to the query (`list_shapes`) as the nearest ones. How much "almost"
+is, and how many candidates it takes, is measured on texts when the index is built (`tuning`). A query that lies near a
+few lists needs few of them and one that lies far from all needs many, which a fixed number of lists would give neither.
 
 Under a filter how many lists it takes depends on where the allowed vectors lie, not only on how many they are. So the
 walk goes on by scores. A vector's cosine with a text exceeds its list's nearness by hardly more than a margin, measured
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from photoseek.storage.idset import IdSet
 from photoseek.storage.ivf import centroids_of, positions_in, rotation_of
-from photoseek.storage.list_shapes import nearness_of
+from photoseek.storage.list_shapes import nearness_of, top_nearness
 
 REFINE_FACTOR = 4
 """Candidates for each match asked for, where that is more than was measured for ten."""
@@ -45,7 +45,7 @@ class Reach:
     """How far to search a generation's lists, measured on texts."""
 
     below_nearest: float
-    """Lists are probed that are at most this much less near than the nearest one."""
+    """Lists are probed that are at most this much less near than the nearest ones (`top_nearness`)."""
     candidates: int
     """How many candidates the lists give for exact scoring, at least."""
     margin: float
@@ -80,14 +80,14 @@ class Lists:
     ) -> NDArray[np.int64]:
         """Positions of at most `candidates` vectors, in no order; only those that the selector passes."""
         nearness = self.nearness(query)
-        lists = np.flatnonzero(nearness >= nearness.max() - self._reach.below_nearest)
+        lists = np.flatnonzero(nearness >= top_nearness(nearness) - self._reach.below_nearest)
         return self._probe(query, candidates, lists, selector)[0]
 
     def filtered(self, query: NDArray[np.float32], candidates: int, allowed: IdSet) -> NDArray[np.int64] | None:
         """The same of the allowed vectors; None where only a scan of all allowed ones would tell."""
         nearness = self.nearness(query)
         order = np.argsort(-nearness)
-        first = int(np.count_nonzero(nearness >= nearness.max() - self._reach.below_nearest))
+        first = int(np.count_nonzero(nearness >= top_nearness(nearness) - self._reach.below_nearest))
         near = self._near_lists(order, first, max(candidates, FIRST_ALLOWED_ROWS), allowed)
         if near is None:
             return None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from photoseek.contracts import Embeddings
 from photoseek.storage.faissfile import flat_rows
 from photoseek.storage.ivf import lists_of
+from photoseek.storage.list_shapes import top_nearness
 from photoseek.storage.lists import Lists, Reach
 
 TARGET_RECALL = 0.99
@@ -32,7 +33,7 @@ SCANNED_ROWS_MIN = 4096
 MARGIN_QUANTILE = 0.995
 """Of the best vectors of the texts, so many exceed their list's nearness by no more than the margin."""
 EVERY_LIST = 3.0
-"""No list with vectors in it lies so far below the nearest one."""
+"""No list with vectors in it lies so far below the nearest ones."""
 MIN_QUERIES = 20
 """With fewer texts, stored photo vectors are the queries: a space without a text tower."""
 
@@ -61,7 +62,7 @@ def tune(
     every = Lists(index, shapes, Reach(EVERY_LIST, CANDIDATES[-1], EVERY_LIST))
     nearness = np.stack([every.nearness(text) for text in texts])
     of_lists = np.take_along_axis(nearness, lists_of(index)[truth], axis=1)
-    below = nearness.max(axis=1, keepdims=True) - of_lists
+    below = top_nearness(nearness)[:, None] - of_lists
     margin = float(np.quantile(truth_scores - of_lists, MARGIN_QUANTILE))
     chosen, held_out = slice(0, None, 2), slice(1, None, 2)
     least = _least_below(nearness, flat.ntotal)
@@ -82,18 +83,18 @@ def tune(
 
 
 def _least_below(nearness: NDArray[np.float32], rows: int) -> float:
-    """How far below the nearest list the one lies with which `SCANNED_ROWS_MIN` rows are scanned."""
+    """How far below the nearest ones the list lies with which `SCANNED_ROWS_MIN` rows are scanned; not above them."""
     nlist = nearness.shape[1]
     lists = math.ceil(SCANNED_ROWS_MIN * nlist / rows)
     if lists >= nlist:
         return EVERY_LIST
-    ordered = np.sort(nearness, axis=1)
-    return float(np.median(ordered[:, -1] - ordered[:, -lists]))
+    last = np.sort(nearness, axis=1)[:, -lists]
+    return max(0.0, float(np.median(top_nearness(nearness) - last)))
 
 
 def _probed(nearness: NDArray[np.float32], reach: Reach) -> NDArray[np.int64]:
     """How many lists each text probes, (n,)."""
-    least = nearness.max(axis=1, keepdims=True) - reach.below_nearest
+    least = top_nearness(nearness)[:, None] - reach.below_nearest
     return np.asarray(np.count_nonzero(nearness >= least, axis=1))
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from photoseek.storage.faissfile import flat_rows, new_flat
 from photoseek.storage.ivf import ENERGY_KEPT, centroids_of, lists_of, positions_in, rotation_of, train_lists
-from photoseek.storage.list_shapes import NEVER_NEAR, SPREAD_SHARE, list_shapes, nearness_of
+from photoseek.storage.list_shapes import NEVER_NEAR, SPREAD_SHARE, TOP_LISTS, list_shapes, nearness_of, top_nearness
 from photoseek.storage.lists import Lists, Reach
 from photoseek.storage.tuning import EVERY_LIST, tune
 
@@ -57,6 +57,16 @@ def test_nearness_is_the_product_with_the_mean_and_a_share_of_the_spread(
         spread = np.sqrt(((held - mean) ** 2).sum(axis=1).mean())
         expected = mean @ query + SPREAD_SHARE * spread
         assert abs(found[number] - expected) < 0.01
+
+
+@given(nlist=st.integers(1, 60), queries=st.integers(1, 4), seed=st.integers(0, 99))
+def test_a_reach_starts_from_the_nearest_lists_of_a_query(nlist: int, queries: int, seed: int) -> None:
+    nearness = np.random.default_rng(seed).normal(size=(queries, nlist)).astype(np.float32)
+    tops = top_nearness(nearness)
+    for row, top in zip(nearness, tops, strict=True):
+        assert abs(top - np.sort(row)[-TOP_LISTS:].mean()) < 1e-5
+        assert top_nearness(row) == top
+        assert (row >= top).any(), "a reach of 0 still probes a list"
 
 
 def test_axes_along_which_lists_hardly_differ_are_left_out() -> None:
