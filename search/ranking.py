@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from numbers import Real
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -346,15 +345,14 @@ def photo_of(group: Sequence[PhotoRow], online: Callable[[bytes], bool]) -> Phot
 
 
 def photo_fields(group: Sequence[PhotoRow], online: Callable[[bytes], bool]) -> dict[str, Any]:
-    """What a `Photo` of these files is made of."""
+    """What a `Photo` of these files is made of (`Photo.of_fields`)."""
     first = group[0]
     camera = first.camera
-    paths = tuple([Path(os.fsdecode(row.path)) for row in group if row.root_kind == "folder"])
+    ids = tuple([photo_id(row) for row in group])
     return {
-        "id": photo_id(first),
-        "path": paths[0] if paths else None,
-        "paths": paths,
-        "ids": tuple([photo_id(row) for row in group]),
+        "id": ids[0],
+        "files": tuple([row.path for row in group if row.root_kind == "folder"]),
+        "ids": ids,
         "digest": first.digest.hex(),
         "size": first.size,
         "modified_at": datetime.fromtimestamp(first.mtime_ns / 1e9, UTC) if first.mtime_ns else None,

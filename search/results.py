@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +58,23 @@ class Photo:
     def of_fields(cls, fields: dict[str, Any]) -> Self:
         """The photo with just these fields, all of them; it keeps the dict.
 
-        A frozen dataclass sets its fields one by one past its own guard. For a page of photos that takes a fifth as
+        Instead of `path` and `paths` it has `files`, the paths as bytes: Path objects are made when they are asked for.
+        A frozen dataclass sets its fields one by one past its own guard. For a page of photos either takes a fifth as
         long as finding them.
         """
         photo = object.__new__(cls)
         object.__setattr__(photo, "__dict__", fields)
         return photo
+
+    if not TYPE_CHECKING:  # where attributes are declared
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in ("path", "paths"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            fields = self.__dict__
+            fields["paths"] = tuple([Path(os.fsdecode(file)) for file in fields["files"]])
+            fields["path"] = fields["paths"][0] if fields["paths"] else None
+            return fields[name]
 
 
 @dataclass(frozen=True, kw_only=True)
