@@ -22,7 +22,7 @@ exact scan        the filter evaluated, then the faster one of multiplying copie
 
 And with the filter already evaluated:
 post-filtering    1,000 photos searched without the filter, those that it excludes dropped
-fixed nprobe      FAISS's inverted lists with its bitmap selector, and the nprobe of an unfiltered search
+fixed nprobe      the nearest lists with FAISS's bitmap selector, as many as the nprobe of an unfiltered search
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ from photoseek.contracts import CameraFacts
 from photoseek.storage.distance import EARTH_RADIUS_KM
 from photoseek.storage.faissfile import flat_rows, open_index
 from photoseek.storage.idset import IdSet
-from photoseek.storage.list_files import open_lists
+from photoseek.storage.list_files import open_lists, read_shapes
+from photoseek.storage.lists import Lists, Reach
 from photoseek.storage.manifest import VECTORS_FILE
 from photoseek.storage.store import Store, View
 
@@ -172,8 +173,9 @@ class Measured:
         return open_index(self._generation.folder / VECTORS_FILE, mapped=True)
 
     @cached_property
-    def _ivf(self) -> Any:
-        return open_lists(self._generation.folder, mapped=True)
+    def _lists(self) -> Lists:
+        index = open_lists(self._generation.folder, mapped=True)
+        return Lists(index, read_shapes(self._generation.folder, index), Reach(0.0, CANDIDATES, 0.0))
 
     def row(self, kind: str, share: float, cases: list[Filtered]) -> Row:
         """Every figure of one kind of filter at one selectivity."""
@@ -276,16 +278,16 @@ class Measured:
         return found[found >= 0]
 
     def _post_filtered(self, query: Floats, allowed: IdSet) -> NDArray[np.int64]:
-        parameters = faiss.SearchParametersIVF(nprobe=self._generation.nprobe)
-        found = self._ivf.search(query[None], POST_FILTERED, params=parameters)[1][0]
-        found = found[found >= 0]
+        found = self._lists.probe(query, POST_FILTERED, self._nearest(query), None)[0]
         return self._best(query, found[allowed.mapped[found]])
 
     def _fixed(self, query: Floats, allowed: IdSet) -> NDArray[np.int64]:
         selector = faiss.IDSelectorBitmap(allowed.position_bits)
-        parameters = faiss.SearchParametersIVF(nprobe=self._generation.nprobe, sel=selector)
-        found = self._ivf.search(query[None], CANDIDATES, params=parameters)[1][0]
-        return self._best(query, found[found >= 0])
+        return self._best(query, self._lists.probe(query, CANDIDATES, self._nearest(query), selector)[0])
+
+    def _nearest(self, query: Floats) -> NDArray[np.int64]:
+        """The `nprobe` nearest lists. FAISS would choose by distance along the axes, and score by it as well."""
+        return np.argpartition(-self._lists.nearness(query), self._generation.nprobe)[: self._generation.nprobe]
 
     def _best(self, query: Floats, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         scores = flat_rows(self._flat)[positions].astype(np.float32) @ query

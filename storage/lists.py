@@ -81,7 +81,7 @@ class Lists:
         """Positions of at most `candidates` vectors, in no order; only those that the selector passes."""
         nearness = self.nearness(query)
         lists = np.flatnonzero(nearness >= top_nearness(nearness) - self._reach.below_nearest)
-        return self._probe(query, candidates, lists, selector)[0]
+        return self.probe(query, candidates, lists, selector)[0]
 
     def filtered(self, query: NDArray[np.float32], candidates: int, allowed: IdSet) -> NDArray[np.int64] | None:
         """The same of the allowed vectors; None where only a scan of all allowed ones would tell."""
@@ -92,11 +92,11 @@ class Lists:
         if near is None:
             return None
         selector = faiss.IDSelectorBitmap(allowed.position_bits)
-        positions, scores = self._probe(query, candidates, order[:near], selector)
+        positions, scores = self.probe(query, candidates, order[:near], selector)
         least = np.sort(scores)[-min(STOP_RANK, len(scores))] - self._reach.margin
         end = near + int(np.count_nonzero(nearness[order[near:]] >= least))
         if end > near:
-            more, more_scores = self._probe(query, candidates, order[near:end], selector)
+            more, more_scores = self.probe(query, candidates, order[near:end], selector)
             positions, scores = np.concatenate([positions, more]), np.concatenate([scores, more_scores])
         if len(positions) > candidates:
             positions = positions[np.argpartition(-scores, candidates)[:candidates]]
@@ -119,7 +119,7 @@ class Lists:
                 return None
             start, end = end, min(2 * end, len(order))
 
-    def _probe(
+    def probe(
         self,
         query: NDArray[np.float32],
         candidates: int,

@@ -120,6 +120,6 @@ def test_scores_by_codes_are_near_the_exact_ones() -> None:
     lists = Lists(index, shapes, Reach(EVERY_LIST, 5000, EVERY_LIST))
     every = np.arange(len(shapes))
     for query in unit(10, 32, 6):
-        positions, scores = lists._probe(query, 5000, every, None)
+        positions, scores = lists.probe(query, 5000, every, None)
         exact = vectors[positions] @ query
         assert np.abs(scores - exact).mean() < 0.25 * exact.std()
