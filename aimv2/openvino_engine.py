@@ -9,8 +9,8 @@ kept from loading (`import_openvino`).
 from __future__ import annotations
 
 import functools
-import queue
 import sys
+import threading
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,16 +51,8 @@ def import_openvino() -> Any:
     return openvino
 
 
-SHARED_OPERATIONS = 2e10
-"""From so many on for a picture, all cores compute one batch together, and a picture alone is done sooner. Below, each
-has a batch of its own: in a small tower threads that share one wait for each other at every layer, above all where
-decoders use the cores as well. There the built-in tower takes a seventh less time of the processor (AMD Zen 4)."""
-STREAMS_MAX = 8
-"""Batches computed at once, which lie in memory with their pictures."""
-
-
 class OpenVinoVision:
-    """A vision tower with its projection. Threads may share one.
+    """A vision tower with its projection. Threads may share one; they take turns.
 
     Args:
         precision: "float32", "bfloat16" or "int8"; weights, too, are rounded to it. In "int8" that is the products with
@@ -69,16 +61,14 @@ class OpenVinoVision:
     """
 
     name, device = "openvino", "cpu"
-    tokens_per_batch = 2048
+    tokens_per_batch, batches_at_once = 2048, 1
 
     def __init__(
         self, checkpoint: Checkpoint, sizes: VisionSizes, *, precision: str = "float32", threads: int | None = None
     ) -> None:
         self.sizes, self.precision = sizes, precision
-        graph = Graph(checkpoint.parameters(), sizes, precision).vision(checkpoint, sizes)
-        streams = STREAMS_MAX if sizes.operations < SHARED_OPERATIONS else 1
-        self._compiled = Compiled(graph, precision, threads, streams)
-        self.batches_at_once = self._compiled.streams
+        graph = Graph(checkpoint.parameters(), sizes, precision)
+        self._compiled = Compiled(graph.vision(checkpoint, sizes), precision, threads)
 
     def run(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed pictures of one shape, (batch, height, width, 3) uint8; returns (batch, dim), any length."""
@@ -115,36 +105,27 @@ class Compiled:
     """A graph compiled for the CPU.
 
     The precision is always stated: left alone, OpenVINO takes bfloat16 wherever the processor has it.
-
-    Args:
-        streams: at most so many runs at once share the cores.
     """
 
-    def __init__(self, model: Any, precision: str, threads: int | None, streams: int = 1) -> None:
+    def __init__(self, model: Any, precision: str, threads: int | None) -> None:
         core = import_openvino().Core()
         short = precision == "bfloat16" or (precision == "int8" and has_bfloat16(core))
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "bf16" if short else "f32",
-            "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
-            "PERFORMANCE_HINT_NUM_REQUESTS": streams,
+            "PERFORMANCE_HINT": "LATENCY",
         }
         if precision == "int8":
             settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = INT8_GROUP
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        compiled = core.compile_model(model, "CPU", settings)
-        self.streams: int = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(self.streams):
-            self._free.put(compiled.create_infer_request())
+        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+        self._turn = threading.Lock()
 
     def run(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
-        """Run once and copy the only output, which the next run would overwrite; waits while all streams run."""
-        request = self._free.get()
-        try:
-            result: NDArray[np.float32] = np.array(request.infer(list(inputs), share_inputs=True)[0], dtype=np.float32)
-        finally:
-            self._free.put(request)
+        """Run once and copy the only output, which the next run would overwrite."""
+        with self._turn:
+            output = self._request.infer(list(inputs), share_inputs=True)[0]
+            result: NDArray[np.float32] = np.array(output, dtype=np.float32)
         return result
 
 

@@ -198,7 +198,7 @@ class EngineTextTower(Tower):
 
 
 def batches(indices: list[int], size: int) -> Iterator[list[int]]:
-    """Consecutive parts of at most `size` (at least 1), nearly equal: none is left for one thread alone."""
+    """Consecutive parts of at most `size` (at least 1), nearly equal."""
     count = max(1, -(-len(indices) // max(1, size)))
     size = max(1, -(-len(indices) // count))
     for start in range(0, len(indices), size):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import reference
@@ -122,26 +118,6 @@ def test_int8_points_nearly_the_same_way(tmp_path, mlp, pictures):
     cosines = (tower.encode(pictures) * exact).sum(axis=1)
     assert (cosines > 0.998).all()
     assert (cosines < 1 - 1e-6).any(), "computed in 8 bits"
-
-
-def test_small_towers_compute_a_batch_on_each_core_and_large_ones_share_one(tiny_checkpoint, pictures, monkeypatch):
-    pytest.importorskip("openvino")
-    from photoseek.aimv2 import openvino_engine
-
-    checkpoint = open_checkpoint(tiny_checkpoint)
-    load = functools.partial(load_vision_tower, checkpoint, engine="openvino", precision="float32")
-    small, alone = load(threads=os.cpu_count()), load(threads=1)
-    monkeypatch.setattr(openvino_engine, "SHARED_OPERATIONS", 0)
-    large = load()
-    assert 1 <= small.batches_at_once <= openvino_engine.STREAMS_MAX
-    assert (alone.batches_at_once, large.batches_at_once) == (1, 1)
-    monkeypatch.setattr(openvino_engine.OpenVinoVision, "tokens_per_batch", checkpoint.vision.patches)
-    expected = alone.encode(pictures)
-    many = list(pictures) * 10
-    for tower in (small, large):
-        with ThreadPoolExecutor(3) as threads:
-            for vectors in threads.map(tower.encode, [many] * 3):
-                np.testing.assert_allclose(vectors, np.tile(expected, (10, 1)), atol=1e-6)
 
 
 @given(count=st.integers(0, 500), size=st.integers(0, 100))
