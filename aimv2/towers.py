@@ -198,9 +198,8 @@ class EngineTextTower(Tower):
 
 
 def batches(indices: list[int], size: int) -> Iterator[list[int]]:
-    """Consecutive parts of at most `size` (at least 1), nearly equal."""
-    count = max(1, -(-len(indices) // max(1, size)))
-    size = max(1, -(-len(indices) // count))
+    """Consecutive parts of at most `size` (at least 1)."""
+    size = max(1, size)
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
 

@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 import reference
 from checkpoints import make_checkpoint
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from reference import TEXTS, normalised, with_prefix
 from safetensors.numpy import load_file
 
 from photoseek.aimv2 import load_text_tower, load_vision_tower, open_checkpoint
-from photoseek.aimv2.towers import batches
 from photoseek.errors import CheckpointError, ModelError, NoTextTowerError, UsageError
 
 KINDS = {
@@ -118,15 +115,6 @@ def test_int8_points_nearly_the_same_way(tmp_path, mlp, pictures):
     cosines = (tower.encode(pictures) * exact).sum(axis=1)
     assert (cosines > 0.998).all()
     assert (cosines < 1 - 1e-6).any(), "computed in 8 bits"
-
-
-@given(count=st.integers(0, 500), size=st.integers(0, 100))
-def test_batches_hold_everything_in_order_and_are_nearly_equal(count, size):
-    parts = list(batches(list(range(count)), size))
-    assert [index for part in parts for index in part] == list(range(count))
-    assert len(parts) == -(-count // max(1, size))
-    assert all(0 < len(part) <= max(1, size) for part in parts)
-    assert all(len(part) == len(parts[0]) for part in parts[:-1])
 
 
 def test_a_vector_does_not_depend_on_its_neighbours(tiny_checkpoint, engine, pictures):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,10 @@ from photoseek.storage.database import Database
 def test_ctrl_c_while_sqlite_calls_a_function_of_ours_stays_ctrl_c(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(database.FUNCTIONS, "pressed", (0, lambda: signal.raise_signal(signal.SIGINT)))
+    def pressed() -> str:
+        raise KeyboardInterrupt  # as Python does where it next can, once the signal has come
+
+    monkeypatch.setitem(database.FUNCTIONS, "pressed", (0, pressed))
     catalog = Database(tmp_path / "catalog.sqlite", new=True)
     with pytest.raises(KeyboardInterrupt), catalog.writing() as connection:
         connection.execute(sa.text("CREATE TABLE kept AS SELECT pressed() AS pressed"))
