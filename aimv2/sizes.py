@@ -56,14 +56,6 @@ class VisionSizes(BlockSizes):
         """Patches of a picture; of a native tower, the most that one may have."""
         return NATIVE_PATCHES_MAX if self.image is None else (self.image // self.patch) ** 2
 
-    @property
-    def operations(self) -> float:
-        """Floating-point operations for a picture of so many patches, a multiplication and an addition counted as
-        two."""
-        weights = self.layers * (4 * self.width**2 + 3 * self.width * self.mlp) + 3 * self.patch**2 * self.width
-        attention = self.layers * 2 * self.patches * self.width
-        return 2.0 * self.patches * (weights + attention)
-
 
 @dataclass(frozen=True, slots=True)
 class TextSizes(BlockSizes):

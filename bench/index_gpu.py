@@ -36,7 +36,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from index_cpu import EXAMPLES, fastest
+from index_cpu import EXAMPLES, fastest, operations
 from large import large_checkpoint
 from numpy.typing import NDArray
 from PIL import Image
@@ -114,9 +114,9 @@ def measure(
         {"what": "matrix peak, TFLOP/s", "value": peak / 1e12},
         *trial_rows(settings),
         {"what": "attention kernel", "value": attention_kernel(devices[0], options.precision, sizes)},
-        {"what": "tower, GFLOP a photo", "value": sizes.operations / 1e9},
+        {"what": "tower, GFLOP a photo", "value": operations(sizes) / 1e9},
         {"what": "tower, photos/s on one GPU", "value": settings.rate},
-        {"what": "tower's share of the peak (goal 0.55)", "value": settings.rate * sizes.operations / peak},
+        {"what": "tower's share of the peak (goal 0.55)", "value": settings.rate * operations(sizes) / peak},
         {"what": "tower, photos/s on all GPUs", "value": tower_rate},
         {"what": f"decoding, photos/s on {cores()} cores", "value": decode_rate},
         {"what": "decode workers, photos/s", "value": workers_rate},

@@ -167,7 +167,7 @@ class EmbeddingRun:
         if not self._is_fixed and seconds < BATCH_SECONDS:
             self._size = min(self._size_max, self._size * 2)
         # The first batch pays for warming up; the second tells what the whole run will take.
-        run_seconds = seconds / len(pictures) * self._total / self._at_once
+        run_seconds = seconds / len(pictures) * self._total
         if self._computed_batches == 2 and self._towers.open_for_long_run and run_seconds > LONG_RUN_SECONDS:
             self._store_all()  # the machine is quiet then, and no old tower in use
             self._tower = None  # nor in memory, once its source lets go of it

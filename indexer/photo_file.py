@@ -79,7 +79,7 @@ def _read_open_file(descriptor: int, path: bytes) -> PhotoFile | ReadFailure:
     verdict = sniff(os.read(descriptor, SNIFF_BYTES), path)
     if isinstance(verdict, ReadFailure) and verdict.trouble is not Trouble.FILE:
         return verdict
-    os.lseek(descriptor, 0, os.SEEK_SET)  # so that one read brings all, and nothing is joined
+    os.lseek(descriptor, 0, os.SEEK_SET)  # so that one read brings all: join copies nothing then
     parts: list[bytes] = []
     missing = before.st_size
     while missing > 0 and (part := os.read(descriptor, missing)):
@@ -88,7 +88,7 @@ def _read_open_file(descriptor: int, path: bytes) -> PhotoFile | ReadFailure:
     after = os.fstat(descriptor)
     if missing != 0 or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         return ReadFailure(Trouble.SURROUNDINGS, "the file changed while it was read")
-    return PhotoFile(parts[0] if len(parts) == 1 else b"".join(parts), mtime_ns(after))
+    return PhotoFile(b"".join(parts), mtime_ns(after))
 
 
 def _failure_of_status(status: os.stat_result) -> ReadFailure | None:

@@ -38,16 +38,21 @@ class BuildingFiles(Files):
         as `INDEXED` is one less to embed.
         """
         self._check_vectors(outcomes)
-        with self._committing(), self._database.writing() as connection:
-            listed = self._digests_of_files(connection, [outcome.item.file_id for outcome in outcomes])
-            read = [outcome for outcome in outcomes if isinstance(outcome.result, PhotoRead)]
-            known = self._content_ids(connection, [_photo(outcome).digest for outcome in read])
-            stored = [outcome for outcome in read if _photo(outcome).digest in known]
-            if stored:
-                _content_ids, touched = self._store_photos(connection, stored)
-                touch_contents(connection, touched)  # the photo may have gone missing since it was listed
-                refresh_mask(connection)
-            there = self._with_vectors(connection, [_photo(outcome).picture_digest for outcome in stored])
+        photos = [outcome.result for outcome in outcomes if isinstance(outcome.result, PhotoRead)]
+        with self._committing():
+            with self._database.writing() as connection:
+                listed = self._digests_of_files(connection, [outcome.item.file_id for outcome in outcomes])
+                known = self._content_ids(connection, [photo.digest for photo in photos])
+                stored = [
+                    outcome
+                    for outcome in outcomes
+                    if isinstance(outcome.result, PhotoRead) and outcome.result.digest in known
+                ]
+                if stored:
+                    _content_ids, touched = self._store_photos(connection, stored)
+                    touch_contents(connection, touched)  # the photo may have gone missing since it was listed
+                    refresh_mask(connection)
+            there = self.embedded_pictures([photo.picture_digest for photo in photos])
         return [_recorded(outcome, listed, there) for outcome in outcomes]
 
     def _digests_of_files(self, connection: sa.Connection, file_ids: Sequence[int | None]) -> dict[int | None, bytes]:
@@ -56,23 +61,11 @@ class BuildingFiles(Files):
         statement = sa.select(files.c.id, contents.c.digest).join_from(files, contents).where(files.c.id.in_(file_ids))
         return {id: digest for id, digest in connection.execute(statement)}  # noqa: C416 - rows are no pairs to mypy
 
-    def _with_vectors(self, connection: sa.Connection, picture_digests: Sequence[bytes]) -> set[bytes]:
-        """Those of the pictures that have a vector in this space."""
-        embeddings = schema.embeddings.c
-        statement = sa.select(embeddings.picture_digest).where(
-            embeddings.space_id == self._space.id, embeddings.picture_digest.in_(picture_digests)
-        )
-        return set(connection.scalars(statement))
-
-
-def _photo(outcome: Outcome) -> PhotoRead:
-    assert isinstance(outcome.result, PhotoRead)
-    return outcome.result
-
 
 def _recorded(outcome: Outcome, listed: dict[int | None, bytes], there: set[bytes]) -> Recorded:
     result = outcome.result
     if isinstance(result, ReadFailure):
         return Recorded.VANISHED if result.trouble is Trouble.VANISHED else Recorded.FAILED
     is_same = isinstance(result, PhotoRead) and result.digest == listed.get(outcome.item.file_id)
-    return Recorded.INDEXED if is_same and _photo(outcome).picture_digest in there else Recorded.VANISHED
+    is_there = isinstance(result, PhotoRead) and result.picture_digest in there
+    return Recorded.INDEXED if is_same and is_there else Recorded.VANISHED

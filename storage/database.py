@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -50,7 +51,7 @@ class Database:
         url = sa.URL.create("sqlite", database=str(path))
         self._engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
         synchronous = "FULL" if durable else "OFF"
-        self._raised: Exception | None = None
+        self._noted = threading.local()  # a statement calls functions in its own thread
 
         @sa.event.listens_for(self._engine, "connect")
         def configure(connection: sqlite3.Connection, _record: object) -> None:
@@ -128,7 +129,7 @@ class Database:
             try:
                 return function(*values)
             except Exception as error:
-                self._raised = error
+                self._noted.error = error
                 raise
 
         return called
@@ -144,7 +145,7 @@ class Database:
 
     def _mapped(self, error: BaseException | None) -> BaseException:
         if str(error) == "user-defined function raised exception":
-            raised, self._raised = self._raised, None
+            raised = self._noted.__dict__.pop("error", None)
             if raised is None:  # none of the functions did: it was Ctrl-C while SQLite called one
                 return KeyboardInterrupt()
             error = raised

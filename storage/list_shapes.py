@@ -62,3 +62,8 @@ def top_nearness(nearness: NDArray[np.float32]) -> NDArray[np.float32]:
     count = min(TOP_LISTS, nearness.shape[-1])
     top = np.partition(nearness, -count, axis=-1)[..., -count:]
     return np.asarray(top.mean(axis=-1, dtype=np.float32))
+
+
+def within(nearness: NDArray[np.float32], below: float) -> NDArray[np.bool_]:
+    """Which lists are at most so far below the nearest ones, along the last axis."""
+    return np.asarray(nearness >= top_nearness(nearness)[..., None] - below)

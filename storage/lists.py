@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from photoseek.storage.idset import IdSet
 from photoseek.storage.ivf import centroids_of, positions_in, rotation_of
-from photoseek.storage.list_shapes import nearness_of, top_nearness
+from photoseek.storage.list_shapes import nearness_of, within
 
 REFINE_FACTOR = 4
 """Candidates for each match asked for, where that is more than was measured for ten."""
@@ -80,14 +80,14 @@ class Lists:
     ) -> NDArray[np.int64]:
         """Positions of at most `candidates` vectors, in no order; only those that the selector passes."""
         nearness = self.nearness(query)
-        lists = np.flatnonzero(nearness >= top_nearness(nearness) - self._reach.below_nearest)
+        lists = np.flatnonzero(within(nearness, self._reach.below_nearest))
         return self.probe(query, candidates, lists, selector)[0]
 
     def filtered(self, query: NDArray[np.float32], candidates: int, allowed: IdSet) -> NDArray[np.int64] | None:
         """The same of the allowed vectors; None where only a scan of all allowed ones would tell."""
         nearness = self.nearness(query)
         order = np.argsort(-nearness)
-        first = int(np.count_nonzero(nearness >= top_nearness(nearness) - self._reach.below_nearest))
+        first = int(np.count_nonzero(within(nearness, self._reach.below_nearest)))
         near = self._near_lists(order, first, max(candidates, FIRST_ALLOWED_ROWS), allowed)
         if near is None:
             return None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from photoseek.contracts import Embeddings
 from photoseek.storage.faissfile import flat_rows
 from photoseek.storage.ivf import lists_of
-from photoseek.storage.list_shapes import top_nearness
+from photoseek.storage.list_shapes import top_nearness, within
 from photoseek.storage.lists import Lists, Reach
 
 TARGET_RECALL = 0.99
@@ -94,8 +94,7 @@ def _least_below(nearness: NDArray[np.float32], rows: int) -> float:
 
 def _probed(nearness: NDArray[np.float32], reach: Reach) -> NDArray[np.int64]:
     """How many lists each text probes, (n,)."""
-    least = top_nearness(nearness)[:, None] - reach.below_nearest
-    return np.asarray(np.count_nonzero(nearness >= least, axis=1))
+    return np.asarray(np.count_nonzero(within(nearness, reach.below_nearest), axis=1))
 
 
 def _cost(nearness: NDArray[np.float32], reach: Reach, rows: int) -> float:
