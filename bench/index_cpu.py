@@ -13,6 +13,8 @@ index          `PhotoLibrary.index` into a new library, start of the workers and
 decode alone   one photo read, decoded and prepared as the workers do it, on one thread.
 tower alone    the vision tower on the prepared pictures, on all cores, in batches as the indexer makes them.
 bound          cores / (decode + tower), both in seconds of one core a photo: no index can be faster.
+               Machines change their speed from minute to minute: decode, tower and index are timed in turns, a
+               library anew each time; what stands here are medians, and the median of each round's own ratio.
 peak           matrix product of 4096 x 4096 in torch, float32 and bfloat16, all cores: the engine's share is the
                tower's arithmetic over its time, over the better of the two.
 
@@ -26,6 +28,7 @@ import argparse
 import hashlib
 import os
 import shutil
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +53,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "photos"
 SIZE = (4000, 3000)
 PEAK_SIDE = 4096
 REPEATS = 3
+TOWER_SECONDS = 3.0
 
 
 def main() -> None:
@@ -59,6 +63,7 @@ def main() -> None:
     parser.add_argument("--examples", type=Path, default=EXAMPLES, help="folder of JPEGs to make the photos from")
     parser.add_argument("--photos", type=int, default=200)
     parser.add_argument("--loop-photos", type=int, default=24, help="how many of them for the plain loop")
+    parser.add_argument("--rounds", type=int, default=3, help="of decoding, tower and index, in turns")
     parser.add_argument("--size", type=int, nargs=2, default=SIZE, metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--peak-side", type=int, default=PEAK_SIDE, help="of the matrices for the peak")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
@@ -79,14 +84,19 @@ def measure(
     assert checkpoint.vision is not None
     peak = max(matrix_peak(torch.float32, options.peak_side), matrix_peak(torch.bfloat16, options.peak_side))
     loop_s, loop_vectors = plain_loop(checkpoint, paths[: options.loop_photos])
-    decode_s, pictures = decode_alone(checkpoint, paths[: 2 * options.loop_photos])
+    _, pictures = decode_alone(checkpoint, paths[: 2 * options.loop_photos])
     trial = run_trial(checkpoint, pictures)
-    tower_s = tower_alone(checkpoint, pictures, options.photos)
-    index_s, vectors = index(source, folder, options.work / "library")
+    rounds = []
+    for _ in range(options.rounds):
+        decode_s, pictures = decode_alone(checkpoint, paths[: 2 * options.loop_photos])
+        tower_s = tower_alone(checkpoint, pictures)
+        index_s, vectors = index(source, folder, options.work / "library")
+        rounds.append((decode_s, tower_s, index_s / len(paths)))
+    decode_s, tower_s, index_s = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
+    over_bound = statistics.median((decode / cores() + tower) / whole for decode, tower, whole in rounds)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths[: options.loop_photos]]
     cosine = min(float(vectors[key] @ mine) for key, mine in zip(digests, loop_vectors, strict=True))
-    bound = cores() / (decode_s + tower_s * cores())
-    rate, loop_rate = len(paths) / index_s, len(loop_vectors) / loop_s
+    rate, loop_rate = 1 / index_s, len(loop_vectors) / loop_s
     share = operations(checkpoint.vision) / tower_s / peak
     return [
         {"what": "plain loop, photos/s", "value": loop_rate},
@@ -96,8 +106,8 @@ def measure(
         {"what": "precision chosen by the trial", "value": f"{trial.precision}: {trial.reason}"},
         {"what": "decode alone, ms of one core", "value": 1000 * decode_s},
         {"what": "tower alone, photos/s on all cores", "value": 1 / tower_s},
-        {"what": "bound, photos/s", "value": bound},
-        {"what": "index over bound", "value": rate / bound},
+        {"what": "bound, photos/s", "value": 1 / (decode_s / cores() + tower_s)},
+        {"what": "index over bound", "value": over_bound},
         {"what": "tower, GFLOP a photo", "value": operations(checkpoint.vision) / 1e9},
         {"what": "matrix peak, GFLOP/s", "value": peak / 1e9},
         {"what": "tower's share of the peak", "value": share},
@@ -151,11 +161,16 @@ def decode_alone(checkpoint: Checkpoint, paths: list[Path]) -> tuple[float, list
     return (time.perf_counter() - started) / len(paths), pictures
 
 
-def tower_alone(checkpoint: Checkpoint, pictures: list[Any], count: int) -> float:
-    """Seconds a picture with all cores, the best of three; in the precision that a library would use."""
+def tower_alone(checkpoint: Checkpoint, pictures: list[Any]) -> float:
+    """Seconds a picture with all cores, warm, over some seconds; in the precision that a library would use."""
     tower = load_vision_tower(checkpoint)
-    batch = (pictures * BATCH_MAX)[: min(count, BATCH_MAX)]
-    return fastest(lambda: tower.encode(batch)) / len(batch)
+    batch = (pictures * BATCH_MAX)[:BATCH_MAX]
+    tower.encode(batch)
+    started, runs = time.perf_counter(), 0
+    while (seconds := time.perf_counter() - started) < TOWER_SECONDS:
+        tower.encode(batch)
+        runs += 1
+    return seconds / (runs * len(batch))
 
 
 def index(source: str, folder: Path, library_folder: Path) -> tuple[float, dict[str, NDArray[np.float32]]]:
