@@ -13,10 +13,11 @@ index          `PhotoLibrary.index` into a new library, start of the workers and
 decode alone   one photo read, decoded and prepared as the workers do it, on one thread.
 tower alone    the vision tower on the prepared pictures, on all cores, in batches as the indexer makes them.
 bound          cores / (decode + tower), both in seconds of one core a photo: no index can be faster.
-               Machines change their speed from minute to minute: decode, tower and index are timed in turns, a
-               library anew each time; what stands here are medians, and the median of each round's own ratio.
 peak           matrix product of 4096 x 4096 in torch, float32 and bfloat16, all cores: the engine's share is the
                tower's arithmetic over its time, over the better of the two.
+
+Machines change their speed from minute to minute, so loop, decode, tower and index are timed in turns, a library anew
+each time: the times printed are medians, the ratios the medians of each round's own.
 
 The lowest cosine between the loop's vectors and the library's says whether both compute the same; the two decode
 in different ways (scaled decoding), so it is not 1.
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--examples", type=Path, default=EXAMPLES, help="folder of JPEGs to make the photos from")
     parser.add_argument("--photos", type=int, default=200)
     parser.add_argument("--loop-photos", type=int, default=24, help="how many of them for the plain loop")
-    parser.add_argument("--rounds", type=int, default=3, help="of decoding, tower and index, in turns")
+    parser.add_argument("--rounds", type=int, default=3, help="of loop, decoding, tower and index, in turns")
     parser.add_argument("--size", type=int, nargs=2, default=SIZE, metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--peak-side", type=int, default=PEAK_SIDE, help="of the matrices for the peak")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
@@ -83,25 +84,25 @@ def measure(
 ) -> list[Row]:
     assert checkpoint.vision is not None
     peak = max(matrix_peak(torch.float32, options.peak_side), matrix_peak(torch.bfloat16, options.peak_side))
-    loop_s, loop_vectors = plain_loop(checkpoint, paths[: options.loop_photos])
     _, pictures = decode_alone(checkpoint, paths[: 2 * options.loop_photos])
     trial = run_trial(checkpoint, pictures)
     rounds = []
     for _ in range(options.rounds):
-        decode_s, pictures = decode_alone(checkpoint, paths[: 2 * options.loop_photos])
+        loop_s, loop_vectors = plain_loop(checkpoint, paths[: options.loop_photos])
+        decode_s, _ = decode_alone(checkpoint, paths[: 2 * options.loop_photos])
         tower_s = tower_alone(checkpoint, pictures)
         index_s, vectors = index(source, folder, options.work / "library")
-        rounds.append((decode_s, tower_s, index_s / len(paths)))
-    decode_s, tower_s, index_s = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
-    over_bound = statistics.median((decode / cores() + tower) / whole for decode, tower, whole in rounds)
+        rounds.append((loop_s / options.loop_photos, decode_s, tower_s, index_s / len(paths)))
+    loop_s, decode_s, tower_s, index_s = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
+    over_loop = statistics.median(loop / whole for loop, _, _, whole in rounds)
+    over_bound = statistics.median((decode / cores() + tower) / whole for _, decode, tower, whole in rounds)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths[: options.loop_photos]]
     cosine = min(float(vectors[key] @ mine) for key, mine in zip(digests, loop_vectors, strict=True))
-    rate, loop_rate = 1 / index_s, len(loop_vectors) / loop_s
     share = operations(checkpoint.vision) / tower_s / peak
     return [
-        {"what": "plain loop, photos/s", "value": loop_rate},
-        {"what": "index, photos/s", "value": rate},
-        {"what": "index over plain loop", "value": rate / loop_rate},
+        {"what": "plain loop, photos/s", "value": 1 / loop_s},
+        {"what": "index, photos/s", "value": 1 / index_s},
+        {"what": "index over plain loop", "value": over_loop},
         {"what": "lowest cosine between the two", "value": cosine},
         {"what": "precision chosen by the trial", "value": f"{trial.precision}: {trial.reason}"},
         {"what": "decode alone, ms of one core", "value": 1000 * decode_s},
