@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from photoseek.contracts import Root
@@ -34,8 +35,10 @@ def move_root(store: Store, old: bytes, new: bytes) -> None:
     root = _root_at(store, old)
     if not os.path.isdir(new):
         raise UsageError(f"there is no folder {os.fsdecode(new)}")
-    stand = (os.path.exists(os.path.join(new, place)) for place in store.catalog.iter_places(root.id))
-    if not (next(stand, True) or any(stand)):
+    with closing(store.catalog.iter_places(root.id)) as places:
+        stand = (os.path.exists(os.path.join(new, place)) for place in places)
+        is_moved = next(stand, True) or any(stand)
+    if not is_moved:
         raise UsageError(
             f"none of the photos of {os.fsdecode(root.path)} stand in {os.fsdecode(new)}",
             hint='name the folder in which they stand as before; "photoseek index" finds those moved elsewhere',

@@ -223,8 +223,8 @@ def linear(x: Floats, parameters: Parameters, name: str) -> Floats:
 
 def rms_norm(x: Floats, weight: Floats, eps: float) -> Floats:
     """Divide by the root mean square over the last axis, times weight (Zhang and Sennrich 2019)."""
-    mean_square: Floats = np.mean(np.square(x), axis=-1, keepdims=True)
-    normed: Floats = x * (np.float32(1) / np.sqrt(mean_square + np.float32(eps)))
+    mean_square: Floats = np.mean(np.square(x), axis=-1, keepdims=True, dtype=np.float32)
+    normed: Floats = x * np.reciprocal(np.sqrt(mean_square + np.float32(eps)))
     return normed * weight
 
 

@@ -59,9 +59,9 @@ class Similarity:
     @property
     def probabilities(self) -> Floats:
         """Zero-shot classification, (pictures, texts): softmax over the texts; each row sums to 1."""
-        powers = np.exp(self.logits_per_image - self.logits_per_image.max(axis=1, keepdims=True))
-        result: Floats = powers / powers.sum(axis=1, keepdims=True)
-        return result
+        powers: Floats = np.exp(self.logits_per_image - self.logits_per_image.max(axis=1, keepdims=True))
+        powers /= powers.sum(axis=1, keepdims=True)
+        return powers
 
 
 def features(

@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,25 +106,11 @@ class Catalog:
         if not there:
             raise LibraryNotFoundError(folder)
         database = Database(path)
-        with database.reading() as connection:
-            application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
-            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
-        if application != schema.APPLICATION_ID:
+        try:
+            return cls(database, _version(database, folder))
+        except BaseException:
             database.close()
-            if not application and not version and not tables:
-                raise LibraryNotFoundError(folder)  # a process was killed before it had made the tables
-            raise LibraryUnreadableError(
-                f"{path} is not a photoseek catalog", hint="name another library with --library"
-            )
-        if version > schema.SCHEMA_VERSION:
-            database.close()
-            raise UnsupportedSchemaError(
-                f"the library {folder} has format {version}; this photoseek knows formats up to"
-                f" {schema.SCHEMA_VERSION}",
-                hint="use a newer photoseek",
-            )
-        return cls(database, version)
+            raise
 
     @classmethod
     def create(cls, folder: Path) -> Catalog:
@@ -304,8 +290,8 @@ class Catalog:
         with self.database.reading() as connection:
             return list(connection.scalars(sa.select(schema.files.c.id).where(schema.files.c.root_id == root_id)))
 
-    def iter_places(self, root_id: int) -> Iterator[bytes]:
-        """Where the root's indexed files stood, relative to it."""
+    def iter_places(self, root_id: int) -> Generator[bytes, None, None]:
+        """Where the root's indexed files stood, relative to it; close it when it is not read to its end."""
         files = schema.files.c
         statement = sa.select(files.folder, files.name).where(files.root_id == root_id, files.state == "indexed")
         with self.database.reading() as connection:
@@ -391,6 +377,26 @@ class Catalog:
             pruning.touch_lost(connection)
             pruning.prune(connection)
         return removed
+
+
+def _version(database: Database, folder: Path) -> int:
+    """The version of the schema, of a library's catalog that this photoseek can read."""
+    with database.reading() as connection:
+        application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+        version: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
+    if application != schema.APPLICATION_ID:
+        if not application and not version and not tables:
+            raise LibraryNotFoundError(folder)  # a process was killed before it had made the tables
+        raise LibraryUnreadableError(
+            f"{database.path} is not a photoseek catalog", hint="name another library with --library"
+        )
+    if version > schema.SCHEMA_VERSION:
+        raise UnsupportedSchemaError(
+            f"the library {folder} has format {version}; this photoseek knows formats up to {schema.SCHEMA_VERSION}",
+            hint="use a newer photoseek",
+        )
+    return version
 
 
 def below(folder: bytes) -> sa.ColumnElement[bool]:

@@ -110,9 +110,9 @@ def highest(searches: Searches, calibration: Calibration, bank: Floats, scale: f
     ):
         likely = confidences(calibration, query, searches.photos, bank, scale)
         asked = (generality(query, bank), math.log(len(text.split())))
-        absent.append((_logit(likely[~related].max(initial=0)), *asked))
+        absent.append((_logit(float(likely[~related].max(initial=0))), *asked))
         if fits[best(searches.photos @ query, 3)].any():
-            present.append((_logit(likely.max()), *asked))
+            present.append((_logit(float(likely.max())), *asked))
     return Highest(np.array(present).reshape(-1, 3), np.array(absent).reshape(-1, 3))
 
 
@@ -125,14 +125,14 @@ def fit_threshold(found: Sequence[Highest], steepest: float) -> tuple[float, flo
     for general, words in product(np.linspace(0, steepest, 41), np.linspace(0, 1, 41)):
         needed = np.array([1, -general, -words])
         biases = [
-            np.quantile(np.where(_safe(shown), np.inf, shown @ needed), hidden, method="lower")
+            float(np.quantile(np.where(_safe(shown), np.inf, shown @ needed), hidden, method="lower"))
             for shown, hidden in limits
         ]
-        bias = float(min(biases, default=_logit(HIGHEST_THRESHOLD)))
+        bias = min(biases, default=_logit(HIGHEST_THRESHOLD))
         rightly = [((values.absent @ needed < bias) & ~_safe(values.absent)).mean() for values in found]
         tried.append((float(np.mean(rightly)), float(general), float(words), bias))
-    _, general, words, bias = max(tried)
-    return round(general, 4), round(words, 4), round(min(bias, _logit(HIGHEST_THRESHOLD)), 4)
+    _, of_generality, of_words, bias = max(tried)
+    return round(of_generality, 4), round(of_words, 4), round(min(bias, _logit(HIGHEST_THRESHOLD)), 4)
 
 
 def _limits(found: Sequence[Highest]) -> Iterator[tuple[NDArray[np.float64], float]]:

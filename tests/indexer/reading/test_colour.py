@@ -124,6 +124,7 @@ def test_transparency_and_profile_together() -> None:
         ("RGB", linear_profile()),
         ("RGB", "no bytes at all"),
     ],
+    ids=["garbage", "empty", "cut off", "too long", "of RGB for L", "of RGB for CMYK", "abstract", "no bytes"],
 )
 def test_a_profile_that_cannot_be_used_is_left_out(mode: str, profile: object) -> None:
     image = Image.new("RGB", (2, 2), (200, 0, 0)).convert(mode)
