@@ -20,6 +20,8 @@ from photoseek.aimv2.torch_vision import EAGER, TorchVisionModel  # noqa: E402
 from photoseek.aimv2.towers import EngineVisionTower  # noqa: E402
 from photoseek.errors import ModelError  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

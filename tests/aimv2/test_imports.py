@@ -11,6 +11,8 @@ import pytest
 
 import photoseek.aimv2
 
+pytestmark = pytest.mark.slow
+
 HEAVY = ["torch", "transformers", "openvino", "onnxruntime", "tokenizers", "PIL", "huggingface_hub"]
 
 REPORT = "import sys; print(sorted(set(sys.modules) & set({names!r})))"

@@ -12,6 +12,8 @@ from safetensors.numpy import load_file
 from photoseek.aimv2 import features, load_text_tower, load_vision_tower, open_checkpoint, similarity
 from photoseek.errors import CheckpointError, NoTextTowerError
 
+pytestmark = pytest.mark.slow
+
 KINDS = [{}, {"text": False, "head": False}, {"native": True}, {"native": True, "text": False, "head": False}]
 
 

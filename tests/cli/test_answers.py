@@ -19,6 +19,8 @@ from small_library import write_photos
 from photoseek.hints import date_hint
 from photoseek.show_matches import CLOSEST
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Any]
 
 

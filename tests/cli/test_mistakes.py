@@ -16,6 +16,8 @@ from small_library import write_photo
 
 from photoseek.storage.lock import WriterLock
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Any]
 
 

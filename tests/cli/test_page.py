@@ -24,6 +24,8 @@ from small_library import write_photo
 from photoseek.gallery import Entry, page
 from photoseek.show_page import coordinates
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Any]
 _VOID = {"meta", "img"}
 

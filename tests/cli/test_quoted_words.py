@@ -15,6 +15,8 @@ from PIL import Image
 
 from photoseek.storage import words
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Any]
 
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from small_library import write_photo, write_photos
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Any]
 
 

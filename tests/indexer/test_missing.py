@@ -13,6 +13,8 @@ from small_library import stored_files, write_photo, write_photos
 
 from photoseek import PhotoLibrary
 
+pytestmark = pytest.mark.slow
+
 # Missing and back
 
 

@@ -16,6 +16,8 @@ from photoseek import PhotoLibrary, indexing, where
 from photoseek.contracts import DecodeJob, ReadFailure, ReadResult, Trouble
 from photoseek.errors import StorageFullError
 
+pytestmark = pytest.mark.slow
+
 # Names and surprises
 
 

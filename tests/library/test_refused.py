@@ -20,6 +20,8 @@ from photoseek import IndexSettings, PhotoLibrary, Query, where
 from photoseek.conditions import Condition
 from photoseek.errors import PhotoseekError, UsageError
 
+pytestmark = pytest.mark.slow
+
 
 def png() -> bytes:
     stream = io.BytesIO()

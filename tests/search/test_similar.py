@@ -20,6 +20,8 @@ from photoseek.search.similar import (
     seconds,
 )
 
+pytestmark = pytest.mark.slow
+
 RULE = MEASURED["builtin"]
 NOBODY_KNOWS = float("nan")
 

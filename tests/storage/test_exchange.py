@@ -15,6 +15,8 @@ from small_library import write_photos
 from photoseek import PhotoLibrary
 from photoseek.errors import ModelMismatchError, UsageError
 
+pytestmark = pytest.mark.slow
+
 Open = Callable[..., PhotoLibrary]
 
 

@@ -16,6 +16,8 @@ from photoseek.search.confidence import confidences
 from training.calibrate import HIDDEN, Highest, calibrate, fit_logistic, fit_threshold
 from training.labelled import Searches, content_words
 
+pytestmark = pytest.mark.slow
+
 
 def unit(seed: int, *shape: int) -> NDArray[np.float32]:
     vectors = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
