@@ -29,7 +29,6 @@ import argparse
 import hashlib
 import os
 import shutil
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +40,7 @@ import transformers
 from large import large_checkpoint
 from numpy.typing import NDArray
 from PIL import Image
-from report import Row, cores, show
+from report import Row, cores, median, show
 
 from photoseek import PhotoLibrary
 from photoseek.aimv2 import Checkpoint, load_vision_tower, open_checkpoint, run_trial
@@ -93,9 +92,9 @@ def measure(
         tower_s = tower_alone(checkpoint, pictures)
         index_s, vectors = index(source, folder, options.work / "library")
         rounds.append((loop_s / options.loop_photos, decode_s, tower_s, index_s / len(paths)))
-    loop_s, decode_s, tower_s, index_s = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
-    over_loop = statistics.median(loop / whole for loop, _, _, whole in rounds)
-    over_bound = statistics.median((decode / cores() + tower) / whole for _, decode, tower, whole in rounds)
+    loop_s, decode_s, tower_s, index_s = (median(seconds) for seconds in zip(*rounds, strict=True))
+    over_loop = median(loop / whole for loop, _, _, whole in rounds)
+    over_bound = median((decode / cores() + tower) / whole for _, decode, tower, whole in rounds)
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths[: options.loop_photos]]
     cosine = min(float(vectors[key] @ mine) for key, mine in zip(digests, loop_vectors, strict=True))
     share = operations(checkpoint.vision) / tower_s / peak
